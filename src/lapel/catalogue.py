@@ -1,0 +1,257 @@
+"""The catalogue: images with their labels, what every verb takes.
+
+A catalogue is two tables. ``images`` has one row per image (path, item, split, domain, box, landmarks, free metadata);
+``labels`` has one row per (image, attribute, value), so an image may lack an attribute or have several values of it.
+A missing label means "not labelled", never "no".
+
+On disk it is one CSV or Parquet file. In CSV an empty cell is missing, ``a|b`` is two values, ``box`` holds
+``x1 y1 x2 y2`` and ``landmarks`` holds ``x y visibility`` triples, all separated by spaces, in pixels of the upright
+original image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from lapel import columns
+from lapel.errors import CatalogueError, unknown
+from lapel.files import atomic_path
+
+RESERVED = ("image", "item", "split", "domain", "box", "landmarks")
+SPLITS = ("train", "val", "test", "query", "gallery")
+_RECORD = b"lapel.catalogue"
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Images with their labels.
+
+    Attributes:
+        root: folder that relative image paths start from.
+        images: one row per image: ``image``, ``item``, ``split``, ``domain``, ``box``, ``landmarks``, then metadata.
+        labels: columns ``image`` (int32 row number in ``images``), ``attribute``, ``value``.
+        attributes: attribute names in the file's column order.
+        name: what messages and records call it.
+    """
+
+    root: Path
+    images: pa.Table
+    labels: pa.Table
+    attributes: tuple[str, ...]
+    name: str
+
+    @classmethod
+    def read(cls, path: Path | str, attributes: Sequence[str] | None = None) -> Catalogue:
+        """Read ``catalogue.csv`` / ``catalogue.parquet``, or a folder holding one of them.
+
+        Args:
+            path: the file or its folder.
+            attributes: the columns that are attributes; the rest is metadata. By default a column is an attribute
+                when its values repeat (see ``lapel.columns.is_attribute``).
+
+        Raises:
+            CatalogueError: no such file, no ``image`` column, a malformed box or landmark, an unknown attribute.
+        """
+        path = find(Path(path))
+        table, record = _load(path)
+        if "image" not in table.column_names:
+            raise CatalogueError(
+                f"{path} has no column 'image'; found: {', '.join(table.column_names)}. "
+                "Name the column with the image paths 'image'."
+            )
+        if table.num_rows == 0:
+            raise CatalogueError(f"{path} has no rows: expected one row per image")
+        free = [name for name in table.column_names if name not in RESERVED]
+        if attributes is None and record is not None:
+            attributes = [name for name in record["attributes"] if name in free]
+        if attributes is not None:
+            for name in attributes:
+                if name not in free:
+                    raise CatalogueError(f"{path}: {unknown('attribute', name, free)}")
+        chosen = (
+            tuple(name for name in free if name in set(attributes))
+            if attributes is not None
+            else tuple(name for name in free if columns.is_attribute(table[name]))
+        )
+        data: dict[str, Any] = {"image": columns.required_text(table["image"], path)}
+        for name in ("item", "split", "domain"):
+            found = table[name] if name in table.column_names else pa.nulls(table.num_rows, pa.string())
+            data[name] = columns.text(found)
+        for name in ("box", "landmarks"):
+            data[name] = columns.numbers(table, name, path)
+        for name in free:
+            if name not in chosen:
+                data[name] = columns.metadata(table[name])
+        labels = columns.long_labels({name: table[name] for name in chosen})
+        return cls(path.parent, pa.table(data), labels, chosen, path.parent.name or path.stem)
+
+    def write(self, path: Path | str) -> None:
+        """Write as ``.csv`` or ``.parquet`` in one step; relative image paths stay as they are.
+
+        Raises:
+            CatalogueError: another suffix.
+            LapelError: the disk is full or the folder cannot be written.
+        """
+        path = Path(path)
+        if path.suffix not in (".csv", ".parquet"):
+            raise CatalogueError(f"cannot write {path}: expected a name ending in .csv or .parquet")
+        wide = {name: self.images[name] for name in self.images.column_names}
+        lists = columns.wide_labels(self.labels, self.attributes, len(self))
+        if path.suffix == ".csv":
+            wide = {
+                name: columns.join_numbers(column) if name in ("box", "landmarks") else column
+                for name, column in wide.items()
+                if name in ("image", *self.metadata) or column.null_count < len(self)
+            }
+            wide |= {name: columns.join_values(column) for name, column in lists.items()}
+            with atomic_path(path) as temporary:
+                pa.csv.write_csv(pa.table(wide), temporary)
+            return
+        record = json.dumps({"attributes": self.attributes, "metadata": self.metadata})
+        table = pa.table(wide | lists).replace_schema_metadata({_RECORD: record.encode()})
+        with atomic_path(path) as temporary:
+            pa.parquet.write_table(table, temporary)
+
+    def __len__(self) -> int:
+        return int(self.images.num_rows)
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Names of the free columns that are not attributes."""
+        return tuple(name for name in self.images.column_names if name not in RESERVED)
+
+    def paths(self) -> list[Path]:
+        """Absolute path of every image."""
+        root = self.root.resolve()
+        return [root / name for name in self.images["image"].to_pylist()]
+
+    def boxes(self) -> list[tuple[float, float, float, float] | None]:
+        """Crop box (x1, y1, x2, y2) of every image in pixels, or None."""
+        return [None if box is None else tuple(box) for box in self.images["box"].to_pylist()]
+
+    def items(self) -> list[str | None]:
+        """Item of every image, or None."""
+        return list(self.images["item"].to_pylist())
+
+    def splits(self) -> tuple[str, ...]:
+        """Split names present, in the customary order."""
+        present = set(self.images["split"].drop_null().unique().to_pylist())
+        return (*(name for name in SPLITS if name in present), *sorted(present - set(SPLITS)))
+
+    def values(self, attribute: str) -> tuple[str, ...]:
+        """Values of one attribute, sorted.
+
+        Raises:
+            CatalogueError: unknown attribute.
+        """
+        self._known(attribute)
+        rows = self.labels.filter(pc.equal(self.labels["attribute"], attribute))
+        return tuple(sorted(rows["value"].unique().to_pylist()))
+
+    def multi_hot(self, attribute: str, values: Sequence[str] | None = None) -> npt.NDArray[np.bool_]:
+        """Labels of one attribute as a (N, V) matrix; an all-False row is an image without a label.
+
+        Args:
+            attribute: one of ``attributes``.
+            values: order of the columns, by default ``self.values(attribute)``; labels outside it are left out.
+        """
+        order = list(self.values(attribute) if values is None else values)
+        rows = self.labels.filter(pc.equal(self.labels["attribute"], attribute))
+        matrix = np.zeros((len(self), len(order)), bool)
+        found = pc.fill_null(pc.index_in(rows["value"], pa.array(order, pa.string())), -1).to_numpy()
+        images = rows["image"].to_numpy()
+        matrix[images[found >= 0], found[found >= 0]] = True
+        return matrix
+
+    def values_of(self, row: int) -> dict[str, tuple[str, ...]]:
+        """Labels of one image: attribute -> its values, attributes without a label left out."""
+        rows = self.labels.filter(pc.equal(self.labels["image"], pa.scalar(row, pa.int32())))
+        found: dict[str, tuple[str, ...]] = {}
+        for attribute, value in zip(rows["attribute"].to_pylist(), rows["value"].to_pylist(), strict=True):
+            found[attribute] = (*found.get(attribute, ()), value)
+        return found
+
+    def take(self, rows: npt.ArrayLike) -> Catalogue:
+        """Catalogue of the given image rows, in that order."""
+        order = np.asarray(rows, np.int64)
+        place = np.full(len(self), -1, np.int64)
+        place[order] = np.arange(len(order))
+        new = place[self.labels["image"].to_numpy()]
+        keep = new >= 0
+        labels = self.labels.filter(pa.array(keep)).set_column(0, "image", pa.array(new[keep].astype(np.int32)))
+        return replace(self, images=self.images.take(pa.array(order)), labels=labels)
+
+    def split(self, name: str) -> Catalogue:
+        """Images of one split.
+
+        Raises:
+            CatalogueError: the split is unknown or empty.
+        """
+        rows = np.flatnonzero(pc.fill_null(pc.equal(self.images["split"], name), False).to_numpy())
+        if not len(rows):
+            raise CatalogueError(f"catalogue {self.name!r}: {unknown('or empty split', name, self.splits())}")
+        return self.take(rows)
+
+    def with_splits(self, seed: int = 0, shares: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Catalogue:
+        """Return it with train / val / test splits: those given, else drawn 8:1:1 by item (by image without one).
+
+        The draw depends on the seed and on the set of items, not on their order in the file.
+        """
+        if self.splits():
+            return self
+        images = self.images["image"].to_pylist()
+        groups = [item if item is not None else f"\0{image}" for item, image in zip(self.items(), images, strict=True)]
+        unique = sorted(set(groups))
+        order = np.random.default_rng(seed).permutation(len(unique))
+        held = [max(1, round(share * len(unique))) for share in shares[1:]]
+        names = np.full(len(unique), "train", object)
+        names[order[: held[0]]] = "val"
+        names[order[held[0] : sum(held)]] = "test"
+        split = dict(zip(unique, names, strict=True))
+        column = pa.array([split[group] for group in groups], pa.string())
+        position = self.images.column_names.index("split")
+        return replace(self, images=self.images.set_column(position, "split", column))
+
+    def _known(self, attribute: str) -> None:
+        if attribute not in self.attributes:
+            raise CatalogueError(f"catalogue {self.name!r}: {unknown('attribute', attribute, self.attributes)}")
+
+
+def find(path: Path) -> Path:
+    """Return the catalogue file that ``path`` names: the file itself, or the one inside a folder.
+
+    Raises:
+        CatalogueError: there is none, or its kind is unknown.
+    """
+    if path.is_dir():
+        for name in ("catalogue.parquet", "catalogue.csv"):
+            if (path / name).is_file():
+                return path / name
+        raise CatalogueError(f"{path} holds neither catalogue.csv nor catalogue.parquet: name the file, or write one")
+    if not path.is_file():
+        raise CatalogueError(f"no catalogue at {path}: expected a .csv or .parquet file, or a folder holding one")
+    if path.suffix not in (".csv", ".parquet"):
+        raise CatalogueError(f"{path} is no catalogue: expected a .csv or .parquet file, found {path.suffix or path.name!r}")
+    return path
+
+
+def _load(path: Path) -> tuple[pa.Table, dict[str, Any] | None]:
+    try:
+        if path.suffix == ".parquet":
+            table = pa.parquet.read_table(path)
+            record = (table.schema.metadata or {}).get(_RECORD)
+            return table, None if record is None else json.loads(record)
+        return columns.read_csv(path), None
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
+        raise CatalogueError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
