@@ -1,0 +1,94 @@
+"""Batches of images and targets for training: sampled, decoded ahead, augmented, normalised."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from lapel.augment import augment
+from lapel.catalogue import Catalogue
+from lapel.config import Recipe
+from lapel.errors import CatalogueError, RecipeError
+from lapel.image_source import ImageSource
+from lapel.images import Preprocessing, normalise
+from lapel.sampling import TripletSampler, pair_batches, triplet_batches
+
+
+class Feed:
+    """Batches of one process, ready for the objective.
+
+    Attributes:
+        steps: steps per epoch.
+        images: images that one step of all processes reads.
+    """
+
+    def __init__(
+        self, recipe: Recipe, training: Catalogue, labels: list[Any], names: list[str], pre: Preprocessing, fabric: Fabric
+    ) -> None:
+        self.image, self.settings, self.pre, self.fabric = recipe.image, recipe.training, pre, fabric
+        self.labels = labels
+        cache = int(recipe.image.cache_gb * 2**30)
+        self.source = ImageSource(training.paths(), pre, training.boxes(), cache, max_failed=recipe.data.max_failed)
+        self.sampler = TripletSampler(labels, names) if recipe.training.batching == "triplets" else None
+        self.batch = recipe.training.batch
+        world = fabric.world_size
+        if self.sampler is not None:
+            self.steps = recipe.training.triplets // (self.batch * world)
+            self.images = 3 * self.batch * world
+        else:
+            usable = int(np.any([hot.any(1) for hot in labels], axis=0).sum())
+            self.batch = min(self.batch, usable // world)
+            if self.batch < 2:
+                raise CatalogueError(f"{usable} labelled training images are too few for {world} processes")
+            self.steps = usable // (self.batch * world)
+            self.images = self.batch * world
+        if self.steps < 1:
+            raise RecipeError(f"training.triplets = {recipe.training.triplets} is less than one step of all processes")
+
+    @property
+    def failures(self) -> list[Any]:
+        """Training images that could not be read."""
+        return self.source.failures
+
+    def epoch(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor | list[Tensor]]]:
+        """Images and targets of an epoch from step ``skip`` on; see ``Objective.forward`` for their shapes."""
+        seed = (self.settings.seed, epoch)
+        rank, world, size = self.fabric.global_rank, self.fabric.world_size, self.batch
+        mine = slice(rank * size, (rank + 1) * size)
+        first = epoch * self.steps
+        if self.sampler is None:
+            batches = [rows[mine] for rows in itertools.islice(pair_batches(self.labels, size * world, seed), skip, self.steps)]
+            for number, (rows, images) in enumerate(self.source.batches(batches)):
+                labels = [torch.from_numpy(hot[rows]).to(self.fabric.device) for hot in self.labels]
+                if len(rows) >= 2:
+                    yield self._images(images, first + skip + number), labels
+            return
+        drawn = triplet_batches(self.sampler, self.settings.triplets, size * world, seed)
+        chosen = [(t[mine], n[mine]) for t, n in itertools.islice(drawn, skip, self.steps)]
+        loaded = self.source.batches(triplets.T.reshape(-1) for triplets, _ in chosen)
+        for number, ((triplets, attributes), (rows, images)) in enumerate(zip(chosen, loaded, strict=True)):
+            prepared = self._images(images, first + skip + number)
+            read = np.isin(triplets, rows).all(1)
+            if len(rows) < triplets.size:
+                # Unreadable images: keep the whole triplets; images are unique per row, so look their places up.
+                place = {row: at for at, row in enumerate(rows.tolist())}
+                prepared = prepared[[place[row] for row in triplets[read].T.reshape(-1).tolist()]]
+            if read.sum() >= 2:
+                shape = (3, int(read.sum()), *prepared.shape[1:])
+                yield prepared.reshape(shape), torch.from_numpy(attributes[read]).to(self.fabric.device)
+
+    def _images(self, images: Tensor, step: int) -> Tensor:
+        image = self.image
+        generator = torch.Generator().manual_seed(
+            (self.settings.seed * 1_000_003 + step) * self.fabric.world_size + self.fabric.global_rank
+        )
+        images = augment(
+            images, generator, image.flip, (image.zoom, 1.0), 1.05 if image.zoom < 1 else 1.0, image.jitter, image.jitter
+        )
+        return normalise(images.to(self.fabric.device, non_blocking=True), self.pre, torch.channels_last)

@@ -1,0 +1,107 @@
+"""From a batch of images to the loss: what Fabric wraps, so that every parameter's gradient is averaged over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lapel.config import TrainingConfig
+from lapel.losses import (
+    Combination,
+    ValueProxies,
+    attribute_loss,
+    labelled_attribute_loss,
+    pair_loss,
+    triplet_loss,
+)
+from lapel.models.agman import AGMAN
+
+
+class Objective(nn.Module):
+    """A model with its losses.
+
+    Args:
+        model: an attribute model.
+        config: which losses, and their settings.
+        values: values of each attribute.
+    """
+
+    def __init__(self, model: AGMAN, config: TrainingConfig, values: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.classify = config.class_weight > 0 and model.classifier is not None
+        if not self.classify and model.classifier is not None:
+            # Without its loss the branch gets no gradient; the optimiser and DDP must not wait for one.
+            model.classifier.requires_grad_(False)
+            if not model.pyramid:
+                model.trunk.stages[2].requires_grad_(False)
+        self.combine = Combination(2, config.combine) if self.classify else None
+        self.proxies = (
+            ValueProxies(values, model.dim, config.proxy_temperature, config.smoothing)
+            if config.proxy_weight > 0 and config.batching == "pairs"
+            else None
+        )
+        self.register_buffer("numbers", torch.arange(len(values)), persistent=False)
+
+    def forward(self, images: Tensor, labels: Tensor | Sequence[Tensor]) -> Tensor:
+        """Loss of one batch.
+
+        Args:
+            images: normalised; (3, B, 3, H, W) anchors, positives, negatives, or (B, 3, H, W) for every pair.
+            labels: attribute of each triplet (B,), or per attribute a multi-hot (B, V_a) matrix.
+        """
+        if isinstance(labels, Tensor):
+            return self._triplets(images, labels)
+        return self._pairs(images, labels)
+
+    def _triplets(self, images: Tensor, attributes: Tensor) -> Tensor:
+        """The paper's. Three forwards, as in the official code: each role has its own batch statistics."""
+        vectors, logits = [], []
+        for role in images:
+            features = self.model.features(role)
+            every = self.model.embed(features, self.numbers)
+            vectors.append(every[torch.arange(len(every), device=every.device), attributes])
+            logits.append(features.logits)
+        anchor, positive, negative = vectors
+        loss = triplet_loss((anchor * positive).sum(-1), (anchor * negative).sum(-1), self.config.margin)
+        if self.combine is None:
+            return loss
+        classes = torch.stack([attribute_loss(found, attributes) for found in logits if found is not None]).mean()
+        combined: Tensor = self.combine([loss, self.config.class_weight * classes])
+        return combined
+
+    def _pairs(self, images: Tensor, labels: Sequence[Tensor]) -> Tensor:
+        """Ours: one trunk pass, every pair of the (global) batch under every attribute."""
+        features = self.model.features(images)
+        vectors = self.model.embed(features, self.numbers)
+        every, tags = gather(vectors, labels)
+        loss = pair_loss(every, tags, self.config.temperature)
+        if self.proxies is not None:
+            loss = loss + self.config.proxy_weight * self.proxies(vectors, labels)
+        if self.combine is None or features.logits is None:
+            return loss
+        labelled = torch.stack([hot.any(1) for hot in labels], 1)
+        combined: Tensor = self.combine([loss, self.config.class_weight * labelled_attribute_loss(features.logits, labelled)])
+        return combined
+
+
+def gather(vectors: Tensor, labels: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+    """Collect the batches of all processes, with gradients, so that pairs across processes count too.
+
+    Each process computes the same loss of the whole batch; the gradients that flow back to a process's own vectors are
+    summed over processes here and averaged over them by DDP, which leaves the gradient of one process with that batch.
+    Batches must be of one size on every process.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return vectors, labels
+    from torch.distributed.nn.functional import all_gather  # type: ignore[attr-defined]
+
+    every = torch.cat(all_gather(vectors.contiguous()))
+    widths = [hot.shape[1] for hot in labels]
+    mine = torch.cat(list(labels), 1).to(torch.uint8)
+    others = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(others, mine)
+    return every, torch.cat(others).bool().split(widths, 1)

@@ -1,0 +1,190 @@
+"""From a run and images to embeddings: the same preprocessing as in training, the trunk once per image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lapel.errors import RunError, unknown
+from lapel.runs import RunConfig, load_weights, read_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from lapel.image_source import Failure, ImageSource
+    from lapel.images import Box, ImageLike
+    from lapel.models import AttributeModel
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Embedder:
+    """Embeds images under attributes.
+
+    Attributes:
+        run: folder it was loaded from.
+        config: the run's configuration.
+        attributes: attribute names in the order of axis A.
+        dim: embedding size D.
+        fingerprint: SHA-256 over weights and settings; the same fingerprint, the same embeddings.
+        preprocessing: how images are prepared.
+        failures: images that ``embed_paths`` could not read, with reasons.
+    """
+
+    def __init__(
+        self, model: AttributeModel, config: RunConfig, run: Path, fingerprint: str, device: str | None = None
+    ) -> None:
+        import torch
+
+        from lapel.images import Preprocessing
+
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[attr-defined]
+        self.config = config
+        self.run = run
+        self.fingerprint = fingerprint
+        self.attributes = tuple(config.attributes)
+        self.dim = int(model.dim)
+        self.preprocessing = Preprocessing.from_dict(config.preprocessing)
+        self.failures: list[Failure] = []
+
+    def embed(self, images: Sequence[ImageLike], attributes: Sequence[str] | None = None, batch: int = 64) -> Vectors:
+        """Embed images: (N, A, D) float32, every vector of length one.
+
+        Args:
+            images: paths, bytes, PIL images or uint8 arrays (H, W, 3).
+            attributes: axis A, by default all of ``self.attributes``.
+            batch: images per forward pass; bounds memory.
+
+        Raises:
+            ImageError: an image cannot be read.
+            RunError: unknown attribute.
+        """
+        numbers = self._numbers(attributes)
+        chunks = [
+            self._embed(self._prepare(images[start : start + batch]), numbers)
+            for start in range(0, len(images), batch)
+        ]
+        return np.concatenate(chunks) if chunks else np.zeros((0, len(numbers), self.dim), np.float32)
+
+    def attention(self, images: Sequence[ImageLike], attributes: Sequence[str] | None = None) -> Vectors:
+        """Where each attribute looks: (N, A, H, W) float32 over the prepared image, each map summing to 1.
+
+        Raises:
+            ImageError: an image cannot be read.
+            RunError: unknown attribute.
+        """
+        import torch
+
+        numbers = self._numbers(attributes)
+        maps = []
+        with torch.inference_mode():
+            for image in images:
+                features = self.model.features(self._normalised(self._prepare([image])))
+                maps.append(self.model.attention(features, numbers).float().cpu().numpy())
+        return np.concatenate(maps)
+
+    def embed_paths(
+        self,
+        paths: Sequence[Path],
+        boxes: Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        max_failed: float = 0.05,
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+        """Embed many files, decoding ahead: yields (row numbers that could be read, (n, A, D) float32).
+
+        Unreadable files are left out and listed in ``failures``.
+
+        Raises:
+            ImageError: more than ``max_failed`` of the files cannot be read.
+        """
+        from lapel.image_source import ImageSource
+
+        source = ImageSource(paths, self.preprocessing, boxes, cache_bytes=0, max_failed=max_failed)
+        chunks = (np.arange(at, min(at + batch_size, len(paths))) for at in range(0, len(paths), batch_size))
+        self.failures = []
+        yield from self.embed_source(source, chunks)
+        self.failures = source.failures
+
+    def embed_source(
+        self, source: ImageSource, chunks: Iterable[npt.NDArray[np.int64]]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+        """The same from an ``ImageSource``, whose ``failures`` tells what was left out."""
+        numbers = self._numbers(None)
+        for rows, images in source.batches(chunks):
+            self.failures = source.failures
+            if len(rows):
+                yield rows, self._embed(images, numbers)
+
+    def _numbers(self, attributes: Sequence[str] | None) -> torch.Tensor:
+        import torch
+
+        for name in attributes or ():
+            if name not in self.attributes:
+                raise RunError(f"run {self.run.name}: {unknown('attribute', name, self.attributes)}")
+        chosen = self.attributes if attributes is None else attributes
+        return torch.tensor([self.attributes.index(name) for name in chosen], device=self.device)
+
+    def _prepare(self, images: Sequence[ImageLike]) -> torch.Tensor:
+        import torch
+
+        from lapel.images import decode, prepare
+
+        return torch.stack([prepare(decode(image), self.preprocessing) for image in images])
+
+    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        from lapel.images import normalise
+
+        return normalise(images.to(self.device, non_blocking=True), self.preprocessing, torch.channels_last)
+
+    def _embed(self, images: torch.Tensor, numbers: torch.Tensor) -> Vectors:
+        import torch
+
+        with torch.inference_mode():
+            vectors = self.model.embed(self.model.features(self._normalised(images)), numbers)
+        found: Vectors = vectors.float().cpu().numpy()
+        return found
+
+
+def load(run: Path | str, device: str | None = None) -> Embedder:
+    """Load a run folder.
+
+    Args:
+        run: the folder that training left.
+        device: ``cpu``, ``cuda``, ...; by default CUDA where there is one.
+
+    Raises:
+        RunError: not a run folder; missing, damaged or altered weights.
+    """
+    run = Path(run)
+    config = read_config(run)
+    tensors, found = load_weights(run, config)
+    return from_tensors(run, config, tensors, found, device)
+
+
+def from_tensors(
+    run: Path, config: RunConfig, tensors: dict[str, torch.Tensor], fingerprint: str, device: str | None = None
+) -> Embedder:
+    """Build the embedder of a configuration from weights already read.
+
+    Raises:
+        RunError: the tensors are not of this model.
+    """
+    from lapel.models import build
+
+    spec = dict(config.model)
+    model = build(
+        spec["name"], list(config.attributes), spec["trunk"], False, trunk_options=spec["trunk_options"], **spec["options"]
+    )
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise RunError(f"the weights of {run} do not fit its {spec['name']} model: {first}") from error
+    return Embedder(model, config, run, fingerprint, device)

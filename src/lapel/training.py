@@ -1,0 +1,317 @@
+"""Training, top to bottom: data, model, loop, validation, checkpoints.
+
+Everything random is drawn from (seed, epoch) or (seed, step), never from the state of a generator that a crash could
+lose: a run that was stopped at any moment and resumed leaves the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import lightning_fabric
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from lapel.catalogue import Catalogue
+from lapel.checkpoint import State, load_state, save_state
+from lapel.config import Recipe, TrainingConfig
+from lapel.errors import CatalogueError, RecipeError, RunError, unknown
+from lapel.evaluation.protocols import attribute_retrieval
+from lapel.evaluation.record import versions
+from lapel.feed import Feed
+from lapel.image_source import ImageSource
+from lapel.images import Preprocessing
+from lapel.journal import Journal
+from lapel.models import build
+from lapel.models.agman import AGMAN
+from lapel.objective import Objective
+from lapel.progress import bar
+from lapel.retrieval.embedder import Embedder
+from lapel.runs import CONFIG, RunConfig, read_config, save_weights
+
+SAVE_SECONDS = 120.0
+
+
+def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = False) -> Path:
+    """Train a recipe and leave a run folder.
+
+    The folder holds ``config.json``, ``model.safetensors`` (best validation MAP), ``last.safetensors`` (the state to
+    resume from), ``metrics.jsonl`` and TensorBoard events.
+
+    Args:
+        recipe: what to do; ``recipe.data.catalogue`` must be set.
+        to: the run folder.
+        resume: continue in ``to`` where it was stopped; the result is that of an uninterrupted run.
+        quiet: no progress bar.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        CatalogueError: the catalogue cannot be read, or has nothing to train or validate on.
+        RecipeError: the recipe does not fit the model, or another recipe trained in ``to``.
+        RunError: ``to`` already holds a run (without ``resume``), or its state is damaged.
+        ImageError: too many images cannot be read.
+    """
+    run, settings = Path(to), recipe.training
+    catalogue, attributes = training_data(recipe)
+    training, validation = catalogue.split("train"), catalogue.split("val")
+    values = {name: training.values(name) for name in attributes}
+    fabric = start_fabric(settings)
+    recipe = replace(recipe, data=replace(recipe.data, catalogue=str(Path(recipe.data.catalogue).resolve())))
+    check_folder(run, recipe, resume)
+    fabric.barrier()
+    lightning_fabric.seed_everything(settings.seed, verbose=False)
+
+    model = build_model(recipe, len(attributes), resume)
+    pre = preprocessing(recipe, model)
+    config = RunConfig(
+        {"name": recipe.model.name, "trunk": recipe.model.trunk, "dim": model.dim}
+        | {"trunk_options": recipe.model.trunk_options, "options": recipe.model.options},
+        values,
+        pre.to_dict(),
+        recipe,
+        {"catalogue": catalogue.name, "train": len(training), "val": len(validation), "versions": versions()},
+    )
+    objective = Objective(model, settings, [len(found) for found in values.values()])
+    optimiser = make_optimiser(objective, settings)
+    average = AveragedModel(model, use_buffers=True, avg_fn=_moving(settings)) if settings.average else None
+    objective_, optimiser = fabric.setup(objective.to(memory_format=torch.channels_last), optimiser)
+    if average is not None:
+        average = average.to(fabric.device).to(memory_format=torch.channels_last)
+
+    labels = [training.multi_hot(name, found) for name, found in values.items()]
+    feed = Feed(recipe, training, labels, list(values), pre, fabric)
+    held_out = ImageSource(
+        validation.paths(), pre, validation.boxes(), int(recipe.image.cache_gb * 2**30 / 8), max_failed=recipe.data.max_failed
+    )
+    state = load_state(run, objective, optimiser, average) if resume and (run / "last.safetensors").exists() else State()
+    if fabric.is_global_zero:
+        config.write(run)
+    journal = Journal(run, state.step, enabled=fabric.is_global_zero)
+
+    total = settings.epochs * feed.steps
+    clock, saved = time.monotonic() - state.elapsed, time.monotonic()
+    objective_.train()
+    with bar("img", quiet or not fabric.is_global_zero) as progress:
+        task = progress.add_task("training", total=total * feed.images, completed=state.step * feed.images, note="")
+        try:
+            while state.step < total and not state.done:
+                for images, targets in feed.epoch(state.step // feed.steps, state.step % feed.steps):
+                    state.elapsed = time.monotonic() - clock
+                    share = _share(state, total, settings, fabric)
+                    _set_rate(optimiser, settings, share, state.step // feed.steps)
+                    torch.manual_seed(settings.seed * 1_000_003 + state.step)
+                    loss = objective_(images, targets)
+                    optimiser.zero_grad()
+                    fabric.backward(loss)
+                    if settings.clip:
+                        fabric.clip_gradients(objective_, optimiser, max_norm=settings.clip, error_if_nonfinite=False)
+                    optimiser.step()
+                    state.step += 1
+                    if average is not None:
+                        average.update_parameters(objective.model)
+                    journal.step(state, loss, optimiser.param_groups[0]["lr"], feed.images)
+                    if journal.shown:
+                        progress.update(task, completed=state.step * feed.images, note=_note(journal, state, share))
+                    state.done = settings.minutes > 0 and share >= 1.0
+                    if fabric.is_global_zero and time.monotonic() - saved > SAVE_SECONDS:
+                        save_state(run, objective, optimiser, average, state)
+                        saved = time.monotonic()
+                    if state.done:
+                        break
+                epoch = math.ceil(state.step / feed.steps)
+                if epoch % settings.validate_every == 0 or state.step >= total or state.done:
+                    if fabric.is_global_zero:
+                        kept = cast(AGMAN, average.module) if average is not None else objective.model
+                        score = validate(kept, config, held_out, validation, run, fabric)
+                        journal.validation(state, epoch, score)
+                        # Saved before the state: a crash in between repeats this validation, to the same end.
+                        if score["map"] > state.best:
+                            state.best = score["map"]
+                            save_weights(run, kept.state_dict(), config, {"step": state.step, "epoch": epoch} | score)
+                        save_state(run, objective, optimiser, average, state)
+                        saved = time.monotonic()
+                    fabric.barrier()
+                    objective_.train()
+        except KeyboardInterrupt:
+            if fabric.is_global_zero:
+                save_state(run, objective, optimiser, average, state)
+            raise
+        finally:
+            journal.close(feed.failures + held_out.failures)
+        progress.update(task, completed=total * feed.images if not state.done else state.step * feed.images)
+    return run
+
+
+def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
+    """Read and split the catalogue; return it with the attributes to train, in its column order.
+
+    Raises:
+        CatalogueError: unreadable; an empty split; an attribute asked for cannot be trained, or none can.
+    """
+    if not recipe.data.catalogue:
+        raise RecipeError("the recipe names no catalogue: --set data.catalogue=PATH/catalogue.csv")
+    catalogue = Catalogue.read(recipe.data.catalogue, recipe.data.attributes or None)
+    catalogue = catalogue.with_splits(recipe.data.split_seed)
+    training = catalogue.split("train")
+    catalogue.split("val")
+    wanted = recipe.data.attributes
+    for name in wanted:
+        if name not in catalogue.attributes:
+            raise CatalogueError(unknown("attribute", name, catalogue.attributes))
+    chosen = []
+    for name in catalogue.attributes:
+        if wanted and name not in wanted:
+            continue
+        sizes = training.multi_hot(name).sum(0)
+        if (sizes >= 2).sum() >= 2:
+            chosen.append(name)
+        elif wanted:
+            raise CatalogueError(
+                f"attribute {name!r} cannot be trained: {(sizes >= 2).sum()} of its {len(sizes)} values have two or more "
+                "training images, at least two values are needed to tell apart"
+            )
+    if not chosen:
+        raise CatalogueError(
+            f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training images each. "
+            "'lapel data check' lists the counts"
+        )
+    return catalogue, chosen
+
+
+def start_fabric(settings: TrainingConfig) -> Fabric:
+    """Fabric for this process: one device, or as many processes as torchrun started."""
+    processes, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        devices=local,
+        num_nodes=processes // local,
+        strategy="ddp" if processes > 1 else "auto",
+        precision="bf16-mixed" if use_bf16(settings.precision) else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether to compute in bfloat16: as told, or where the processor does it in hardware."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def build_model(recipe: Recipe, attributes: int, resume: bool) -> AGMAN:
+    """Build the recipe's model; resuming needs no pretrained weights, they are in the state."""
+    spec = recipe.model
+    weights: bool | str = {"hub": True, "none": False}.get(spec.weights, spec.weights)
+    return build(spec.name, attributes, spec.trunk, weights, trunk_options=spec.trunk_options, **spec.options)
+
+
+def preprocessing(recipe: Recipe, model: AGMAN) -> Preprocessing:
+    """The run's preprocessing: the recipe's frame, the recipe's or the trunk's normalisation."""
+    image, spec = recipe.image, recipe.model
+    mean, std = spec.mean or model.trunk.mean, spec.std or model.trunk.std
+    return Preprocessing(image.height, image.width, image.resize, tuple(mean), tuple(std))  # type: ignore[arg-type]
+
+
+def check_folder(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume one of another recipe.
+
+    Raises:
+        RunError, RecipeError: which of the two, and what to do.
+    """
+    if not (run / CONFIG).exists():
+        if resume:
+            raise RunError(f"nothing to resume at {run}: no {CONFIG} there. Leave out --resume to start")
+        if run.exists() and any(run.iterdir()):
+            raise RunError(f"{run} is not empty and is no run folder: give another folder with --to")
+        return
+    if not resume:
+        raise RunError(f"{run} already holds a run: continue it with --resume, or give another folder with --to")
+    before, now = _flat(read_config(run).recipe.to_dict()), _flat(recipe.to_dict())
+    for key in now:
+        if before.get(key) != now[key] and key != "data.catalogue":
+            raise RecipeError(
+                f"{run} was trained with {key} = {before.get(key)!r}, asked to resume with {now[key]!r}: "
+                "resume with the same recipe and settings, or start another run with --to"
+            )
+
+
+def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam or AdamW over two groups: trunk and the rest. Norms, biases and scalars do not decay."""
+    trunk = {id(parameter) for parameter in objective.model.trunk.parameters()}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for parameter in objective.parameters():
+        if parameter.requires_grad:
+            rate = settings.lr if id(parameter) in trunk else settings.head_lr or settings.lr
+            decay = settings.weight_decay if settings.optimiser == "adamw" and parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    listed = [{"params": found, "lr": rate, "base": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    return kind(listed)
+
+
+def validate(
+    model: AGMAN, config: RunConfig, source: ImageSource, catalogue: Catalogue, run: Path, fabric: Fabric
+) -> dict[str, float]:
+    """MAP on the validation split: overall under ``map``, then each attribute; the query draw is always the same."""
+    embedder = Embedder(model, config, run, "", str(fabric.device))
+    vectors = np.zeros((len(catalogue), len(config.attributes), embedder.dim), np.float32)
+    missing = np.ones(len(catalogue), bool)
+    chunks = (np.arange(at, min(at + 64, len(source))) for at in range(0, len(source), 64))
+    with fabric.autocast():
+        for rows, found in embedder.embed_source(source, chunks):
+            vectors[rows], missing[rows] = found, False
+    result = attribute_retrieval(vectors, catalogue, list(config.attributes), missing=missing, samples=1)
+    return {"map": 100 * result.map} | {found.attribute: 100 * found.map for found in result.attributes}
+
+
+def _moving(settings: TrainingConfig) -> Any:
+    def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        # Short memory at first, or the random start would stay in the average for long.
+        decay = min(settings.average, (1 + int(count)) / (10 + int(count)))
+        return torch.lerp(new, old, decay) if old.is_floating_point() else new
+
+    return mean
+
+
+def _share(state: State, total: int, settings: TrainingConfig, fabric: Fabric) -> float:
+    """Share of the training done, by steps or by the time limit, whichever is further; the same on every process."""
+    share = state.step / total
+    if settings.minutes > 0:
+        share = max(share, state.elapsed / (60 * settings.minutes))
+        share = float(fabric.broadcast(share))
+    return min(share, 1.0)
+
+
+def _set_rate(optimiser: Any, settings: TrainingConfig, share: float, epoch: int) -> None:
+    if settings.schedule == "step":
+        factor = settings.decay ** (epoch // settings.decay_every)
+    elif share < settings.warmup:
+        factor = max(share / settings.warmup, 0.01)
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (share - settings.warmup) / (1 - settings.warmup)))
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * factor
+
+
+def _note(journal: Journal, state: State, share: float) -> str:
+    best = f", best val MAP {state.best:.2f}" if state.best > -math.inf else ""
+    return f"{share:.0%}, loss {journal.loss:.3f}{best}"
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
