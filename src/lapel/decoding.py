@@ -1,0 +1,270 @@
+"""Any image file to upright RGB pixels, or a short reason why not; never a crash, whatever the bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import re
+import stat
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from lapel.errors import ImageError
+
+ImageLike = Path | str | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
+Box = Sequence[float]
+
+MAX_PIXELS = 120_000_000  # declared size above which nothing is decoded: about 1 GB a thread
+MAX_BYTES = 1 << 29  # no product photograph is larger than this on disk
+MAX_ASPECT = 50  # longer side / shorter side
+MIN_SIDE = 8  # pixels; below it there is nothing to see
+# Raster formats only: Pillow would otherwise hand EPS to Ghostscript and open a dozen scientific formats.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+
+# Declared sizes are checked below, and a warning in the middle of a progress bar helps nobody.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class DecodeError(ImageError):
+    """One image that cannot be used; ``reason`` is short and free of the path."""
+
+    def __init__(self, reason: str, source: object = None) -> None:
+        self.reason = reason
+        name = source if isinstance(source, str | Path) else "the image"
+        super().__init__(f"cannot read {name}: {reason}")
+
+
+def decode(source: ImageLike, box: Box | None = None) -> Tensor:
+    """Read one image: RGB, upright (EXIF orientation applied), transparency on white, first frame.
+
+    JPEG goes through torchvision, everything else and what torchvision refuses through Pillow.
+
+    Args:
+        source: a path, an encoded file's bytes, a Pillow image, an (H, W, 3) uint8 array or a (3, H, W) uint8
+            tensor.
+        box: x1, y1, x2, y2 in pixels of the upright image; what lies outside the frame is clipped.
+
+    Returns:
+        (3, H, W) uint8; a view of ``source`` where that is a tensor already.
+
+    Raises:
+        DecodeError: an :class:`lapel.errors.ImageError` whose ``reason`` says what is wrong.
+    """
+    try:
+        return _crop(_pixels(source), box)
+    except DecodeError as error:
+        raise DecodeError(error.reason, source) from error.__cause__
+    except MemoryError as error:
+        raise DecodeError("not enough memory to decode it", source) from error
+
+
+def _pixels(source: ImageLike) -> Tensor:
+    if isinstance(source, Tensor | np.ndarray):
+        channel = 0 if isinstance(source, Tensor) else 2
+        if source.ndim != 3 or source.shape[channel] != 3 or source.dtype not in (torch.uint8, np.uint8):
+            wanted = "(3, H, W) uint8 tensor" if channel == 0 else "(H, W, 3) uint8 array"
+            raise DecodeError(f"expected a {wanted}, got {tuple(source.shape)} {source.dtype}")
+        tensor = source if isinstance(source, Tensor) else torch.from_numpy(source.copy()).permute(2, 0, 1)
+        _check_size(tensor.shape[2], tensor.shape[1])
+        return tensor
+    if isinstance(source, Image.Image):
+        _check_size(*source.size)
+        return _decode_pillow(source, b"")
+    if isinstance(source, str | Path):
+        source = _read(Path(source))
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise DecodeError(f"expected a path, bytes, a Pillow image, an array or a tensor, got {type(source)}")
+    return _decode_bytes(bytes(source))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise DecodeError("a folder, not an image")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block the job for ever
+            raise DecodeError("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise DecodeError(f"a file of {status.st_size / 1e9:.1f} GB, limit {MAX_BYTES / 1e9:.1f}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DecodeError("no such file") from None
+    except PermissionError:
+        raise DecodeError("no permission to read it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DecodeError(getattr(error, "strerror", None) or str(error)) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DecodeError(_bomb(f"{width}x{height} = ", width * height))
+    if min(width, height) < MIN_SIDE:
+        raise DecodeError(f"{width}x{height} pixels: nothing to see (each side needs {MIN_SIDE} or more)")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise DecodeError(f"{width}x{height} pixels: a strip, one side over {MAX_ASPECT} times the other")
+
+
+def _bomb(size: str, pixels: int) -> str:
+    return f"decompression bomb: {size}{pixels / 1e6:.0f} megapixels, limit {MAX_PIXELS / 1e6:.0f}"
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@functools.cache
+def _torchvision_io() -> ModuleType | None:
+    """Return torchvision.io, imported late because it takes seconds; None where it cannot be loaded."""
+    try:
+        import torchvision  # not "torchvision.io": threads would take the two import locks in opposite orders
+    except (ImportError, OSError, RuntimeError):  # Pillow gives the same pixels, more slowly
+        return None
+    module: ModuleType = torchvision.io
+    return module
+
+
+def _decode_bytes(data: bytes) -> Tensor:
+    if not data.strip(b"\0"):
+        raise DecodeError("empty file" if not data else "a file of zeros")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())  # header only
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise DecodeError(_bomb("", int(pixels[0]) if pixels else MAX_PIXELS)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises a dozen types on damaged headers
+        raise DecodeError(_what_is(data)) from error
+    _check_size(*image.size)
+    if image.format in ("JPEG", "MPO") and _cut_short(data, "JPEG"):
+        raise DecodeError("truncated")  # a decoder may fill the rest with grey
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):  # CMYK and YCCK go to Pillow
+        module = _torchvision_io()
+        if module is not None:
+            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            with contextlib.suppress(RuntimeError):  # Pillow below finds the reason, or reads it after all
+                tensor: Tensor = module.decode_jpeg(encoded, mode=module.ImageReadMode.RGB)
+                return _upright(tensor, _orientation(image))
+    return _decode_pillow(image, data)
+
+
+def _decode_pillow(image: Image.Image, data: bytes) -> Tensor:
+    """Decode the first frame with Pillow; ``data`` is the encoded file, for the reason of a failure."""
+    try:
+        image.load()
+        orientation = _orientation(image)  # after load: Pillow's TIFF reader turns the picture itself
+        rgb = _rgb(image)
+        tensor = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    except MemoryError:
+        raise
+    except Exception as error:
+        kind = image.format or "image"
+        short = (data and _cut_short(data, kind)) or "truncated" in str(error).lower()
+        raise DecodeError("truncated" if short else f"damaged {kind} data: {error}") from error
+    return _upright(tensor, orientation)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # 16 bits: keep the high byte, as Pillow does for 16-bit colour
+        return Image.fromarray((np.array(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_levels(np.array(image))).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _levels(wide: npt.NDArray[np.int32] | npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Bring wide integers or floats to 0..255: the smallest usual range (1, 255, 65535) that holds them."""
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        values = np.nan_to_num(wide.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(values.max())
+    full = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    return np.clip(np.rint(values * (255.0 / full)), 0, 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:  # the base class's getexif: PNG's own would decode the picture once more
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        return int(value)
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _upright(tensor: Tensor, orientation: int) -> Tensor:
+    """Undo an EXIF orientation 1..8 of a (3, H, W) tensor; anything else counts as 1."""
+    if 5 <= orientation <= 8:
+        tensor = tensor.transpose(1, 2)
+    dims = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return tensor.flip(dims) if dims else tensor
+
+
+def _cut_short(data: bytes, kind: str) -> bool:
+    """Whether the end of an encoded file is missing, as far as its format shows it cheaply."""
+    if kind in ("JPEG", "MPO"):
+        # Walk the header's segments: the EXIF thumbnail has an end marker of its own.
+        at = 2
+        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4]) if data[at + 1] != 0xFF else 1
+        return data.find(b"\xff\xd9", at) < 0
+    if kind == "PNG":
+        return b"IEND" not in data[-4096:] and b"IEND" not in data
+    if kind == "WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return kind == "GIF" and b"\x3b" not in data[-64:]
+
+
+def _what_is(data: bytes) -> str:
+    """Name what was saved under an image's name."""
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")) or b"<html" in head:
+        return "an HTML page saved as an image"
+    if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
+        return "an SVG drawing: export it as PNG or JPEG"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"heim", b"heis"):
+        return "an HEIC photograph: export it as JPEG or PNG"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer: run git lfs pull"
+    if head.startswith(b"%pdf"):
+        return "a PDF document, not an image"
+    if (
+        data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+        or data[8:12] == b"WEBP"
+    ):
+        return "truncated or damaged in its header"
+    if head.startswith((b"{", b"[", b"<?xml", b"<")):
+        return "JSON or XML text, not an image"
+    return "not an image"
+
+
+def _crop(image: Tensor, box: Box | None) -> Tensor:
+    if box is None:
+        return image
+    height, width = image.shape[1:]
+    shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise DecodeError(f"box {shown} is not four numbers x1, y1, x2, y2")
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise DecodeError(f"box {shown} is empty: x2 must exceed x1, and y2 must exceed y1")
+    left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
+    if min(right - left, bottom - top) < MIN_SIDE:
+        covered = f"{max(0, right - left)}x{max(0, bottom - top)}"
+        raise DecodeError(
+            f"box {shown} covers {covered} pixels of a {width}x{height} image: nothing to see "
+            f"(each side needs {MIN_SIDE} or more)"
+        )
+    return image[:, top:bottom, left:right]
