@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lapel import decoding
-from lapel.decoding import DecodeError, decode
+from lapel.images import DecodeError, decode
 from lapel.errors import ImageError
 
 # Pillow reports on the damaged files made here; lapel.decoding silences it outside pytest.

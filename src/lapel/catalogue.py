@@ -52,13 +52,16 @@ class Catalogue:
     name: str
 
     @classmethod
-    def read(cls, path: Path | str, attributes: Sequence[str] | None = None) -> Catalogue:
+    def read(
+        cls, path: Path | str, attributes: Sequence[str] | None = None, also: Sequence[str] = ()
+    ) -> Catalogue:
         """Read ``catalogue.csv`` / ``catalogue.parquet``, or a folder holding one of them.
 
         Args:
             path: the file or its folder.
             attributes: the columns that are attributes; the rest is metadata. By default a column is an attribute
                 when its values repeat (see ``lapel.columns.is_attribute``).
+            also: columns that are attributes in any case, where the file has them (those a run was trained with).
 
         Raises:
             CatalogueError: no such file, no ``image`` column, a malformed box or landmark, an unknown attribute.
@@ -82,7 +85,7 @@ class Catalogue:
         chosen = (
             tuple(name for name in free if name in set(attributes))
             if attributes is not None
-            else tuple(name for name in free if columns.is_attribute(table[name]))
+            else tuple(name for name in free if name in also or columns.is_attribute(table[name]))
         )
         data: dict[str, Any] = {"image": columns.required_text(table["image"], path)}
         for name in ("item", "split", "domain"):

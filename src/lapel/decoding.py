@@ -15,13 +15,12 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import ExifTags, Image
-from torch import Tensor
 
 from lapel.errors import ImageError
 
-ImageLike = Path | str | bytes | Image.Image | npt.NDArray[np.uint8] | Tensor
+Pixels = npt.NDArray[np.uint8]
+Source = Path | str | bytes | Image.Image | Pixels
 Box = Sequence[float]
 
 MAX_PIXELS = 120_000_000  # declared size above which nothing is decoded: about 1 GB a thread
@@ -44,39 +43,35 @@ class DecodeError(ImageError):
         super().__init__(f"cannot read {name}: {reason}")
 
 
-def decode(source: ImageLike, box: Box | None = None) -> Tensor:
+def decode_array(source: Source, box: Box | None = None, torchvision: bool = False) -> Pixels:
     """Read one image: RGB, upright (EXIF orientation applied), transparency on white, first frame.
 
-    JPEG goes through torchvision, everything else and what torchvision refuses through Pillow.
-
     Args:
-        source: a path, an encoded file's bytes, a Pillow image, an (H, W, 3) uint8 array or a (3, H, W) uint8
-            tensor.
+        source: a path, an encoded file's bytes, a Pillow image or an (H, W, 3) uint8 array.
         box: x1, y1, x2, y2 in pixels of the upright image; what lies outside the frame is clipped.
+        torchvision: hand JPEG to torchvision, which is faster and costs seconds to import; everything else and what
+            it refuses goes through Pillow. Both give the same pixels.
 
     Returns:
-        (3, H, W) uint8; a view of ``source`` where that is a tensor already.
+        (H, W, 3) uint8; a view of ``source`` where that is an array already.
 
     Raises:
         DecodeError: an :class:`lapel.errors.ImageError` whose ``reason`` says what is wrong.
     """
     try:
-        return _crop(_pixels(source), box)
+        return _crop(_pixels(source, torchvision), box)
     except DecodeError as error:
         raise DecodeError(error.reason, source) from error.__cause__
     except MemoryError as error:
         raise DecodeError("not enough memory to decode it", source) from error
 
 
-def _pixels(source: ImageLike) -> Tensor:
-    if isinstance(source, Tensor | np.ndarray):
-        channel = 0 if isinstance(source, Tensor) else 2
-        if source.ndim != 3 or source.shape[channel] != 3 or source.dtype not in (torch.uint8, np.uint8):
-            wanted = "(3, H, W) uint8 tensor" if channel == 0 else "(H, W, 3) uint8 array"
-            raise DecodeError(f"expected a {wanted}, got {tuple(source.shape)} {source.dtype}")
-        tensor = source if isinstance(source, Tensor) else torch.from_numpy(source.copy()).permute(2, 0, 1)
-        _check_size(tensor.shape[2], tensor.shape[1])
-        return tensor
+def _pixels(source: Source, torchvision: bool) -> Pixels:
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            raise DecodeError(f"expected a (H, W, 3) uint8 array, got {tuple(source.shape)} {source.dtype}")
+        _check_size(source.shape[1], source.shape[0])
+        return source
     if isinstance(source, Image.Image):
         _check_size(*source.size)
         return _decode_pillow(source, b"")
@@ -84,7 +79,7 @@ def _pixels(source: ImageLike) -> Tensor:
         source = _read(Path(source))
     if not isinstance(source, bytes | bytearray | memoryview):
         raise DecodeError(f"expected a path, bytes, a Pillow image, an array or a tensor, got {type(source)}")
-    return _decode_bytes(bytes(source))
+    return _decode_bytes(bytes(source), torchvision)
 
 
 def _read(path: Path) -> bytes:
@@ -135,7 +130,7 @@ def _torchvision_io() -> ModuleType | None:
     return module
 
 
-def _decode_bytes(data: bytes) -> Tensor:
+def _decode_bytes(data: bytes, torchvision: bool) -> Pixels:
     if not data.strip(b"\0"):
         raise DecodeError("empty file" if not data else "a file of zeros")
     try:
@@ -150,30 +145,35 @@ def _decode_bytes(data: bytes) -> Tensor:
     _check_size(*image.size)
     if image.format in ("JPEG", "MPO") and _cut_short(data, "JPEG"):
         raise DecodeError("truncated")  # a decoder may fill the rest with grey
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):  # CMYK and YCCK go to Pillow
+    if torchvision and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):  # not CMYK, YCCK
         module = _torchvision_io()
         if module is not None:
-            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             with contextlib.suppress(RuntimeError):  # Pillow below finds the reason, or reads it after all
-                tensor: Tensor = module.decode_jpeg(encoded, mode=module.ImageReadMode.RGB)
-                return _upright(tensor, _orientation(image))
+                return _upright(_decode_jpeg(data, module), _orientation(image))
     return _decode_pillow(image, data)
 
 
-def _decode_pillow(image: Image.Image, data: bytes) -> Tensor:
+def _decode_jpeg(data: bytes, module: ModuleType) -> Pixels:
+    import torch
+
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    found: Pixels = module.decode_jpeg(encoded, mode=module.ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    return found
+
+
+def _decode_pillow(image: Image.Image, data: bytes) -> Pixels:
     """Decode the first frame with Pillow; ``data`` is the encoded file, for the reason of a failure."""
     try:
         image.load()
         orientation = _orientation(image)  # after load: Pillow's TIFF reader turns the picture itself
-        rgb = _rgb(image)
-        tensor = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+        pixels = np.array(_rgb(image))
     except MemoryError:
         raise
     except Exception as error:
         kind = image.format or "image"
         short = (data and _cut_short(data, kind)) or "truncated" in str(error).lower()
         raise DecodeError("truncated" if short else f"damaged {kind} data: {error}") from error
-    return _upright(tensor, orientation)
+    return _upright(pixels, orientation)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -204,12 +204,12 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(tensor: Tensor, orientation: int) -> Tensor:
-    """Undo an EXIF orientation 1..8 of a (3, H, W) tensor; anything else counts as 1."""
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation 1..8 of an (H, W, 3) array; anything else counts as 1."""
     if 5 <= orientation <= 8:
-        tensor = tensor.transpose(1, 2)
-    dims = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
-    return tensor.flip(dims) if dims else tensor
+        pixels = pixels.transpose(1, 0, 2)
+    axes = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation)
+    return np.flip(pixels, axes) if axes else pixels
 
 
 def _cut_short(data: bytes, kind: str) -> bool:
@@ -250,10 +250,10 @@ def _what_is(data: bytes) -> str:
     return "not an image"
 
 
-def _crop(image: Tensor, box: Box | None) -> Tensor:
+def _crop(image: Pixels, box: Box | None) -> Pixels:
     if box is None:
         return image
-    height, width = image.shape[1:]
+    height, width = image.shape[:2]
     shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
     if len(box) != 4 or not all(math.isfinite(value) for value in box):
         raise DecodeError(f"box {shown} is not four numbers x1, y1, x2, y2")
@@ -267,4 +267,4 @@ def _crop(image: Tensor, box: Box | None) -> Tensor:
             f"box {shown} covers {covered} pixels of a {width}x{height} image: nothing to see "
             f"(each side needs {MIN_SIDE} or more)"
         )
-    return image[:, top:bottom, left:right]
+    return image[top:bottom, left:right]

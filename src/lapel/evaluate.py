@@ -44,7 +44,7 @@ def evaluate(
     embedder = load(run)
     config = embedder.config
     path = config.recipe.data.catalogue if catalogue is None else str(catalogue)
-    whole = Catalogue.read(path).with_splits(config.recipe.data.split_seed)
+    whole = Catalogue.read(path, also=embedder.attributes).with_splits(config.recipe.data.split_seed)
     attributes = [name for name in embedder.attributes if name in whole.attributes]
     if not attributes:
         raise CatalogueError(

@@ -6,73 +6,43 @@ a uint8 batch into floats, all under one :class:`Preprocessing` that the run rec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
-
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lapel.decoding import Box, DecodeError, ImageLike, decode
-from lapel.errors import RecipeError, unknown
+from lapel.decoding import Box, DecodeError, Source, decode_array
+from lapel.frame import Preprocessing
+
+ImageLike = Source | Tensor
 
 __all__ = ["Box", "DecodeError", "ImageLike", "Preprocessing", "decode", "normalise", "prepare", "thumbnail"]
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pixels become a network's input; recorded in the run.
+def decode(source: ImageLike, box: Box | None = None) -> Tensor:
+    """Read one image: RGB, upright (EXIF orientation applied), transparency on white, first frame.
+
+    JPEG goes through torchvision, everything else and what torchvision refuses through Pillow.
 
     Args:
-        height: input height in pixels.
-        width: input width in pixels.
-        resize: "crop" is the papers' (short side to the frame, centre crop; AG-MAN's code: Resize(224),
-            CenterCrop(224)) and cuts the ends of tall garments; "letterbox" keeps the whole garment and pads.
-        mean: per channel, of pixels in 0..1.
-        std: per channel, of pixels in 0..1.
-        fill: level 0..255 of the letterbox's padding; white, as most product photographs are.
+        source: a path, an encoded file's bytes, a Pillow image, an (H, W, 3) uint8 array or a (3, H, W) uint8
+            tensor.
+        box: x1, y1, x2, y2 in pixels of the upright image; what lies outside the frame is clipped.
+
+    Returns:
+        (3, H, W) uint8; a view of ``source`` where that is a tensor already.
 
     Raises:
-        RecipeError: a setting is out of range.
+        DecodeError: an :class:`lapel.errors.ImageError` whose ``reason`` says what is wrong.
     """
-
-    height: int = 224
-    width: int = 224
-    resize: Literal["crop", "letterbox"] = "crop"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    fill: int = 255
-
-    def __post_init__(self) -> None:
-        if self.resize not in ("crop", "letterbox"):
-            raise RecipeError(unknown("resize mode", self.resize, ("crop", "letterbox")))
-        for name in ("height", "width"):
-            side = getattr(self, name)
-            if not isinstance(side, int) or side < 1:
-                raise RecipeError(f"preprocessing {name} must be a whole number of pixels, got {side!r}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise RecipeError(
-                "preprocessing mean and std must be 3 numbers each, std above 0; "
-                f"got {self.mean} and {self.std}"
-            )
-        if not 0 <= self.fill <= 255:
-            raise RecipeError(f"preprocessing fill must be a level from 0 to 255, got {self.fill!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Build from ``to_dict``'s values; an unknown key is an error naming the nearest known one."""
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise RecipeError(unknown("preprocessing setting", key, known))
-        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**plain)
+    if isinstance(source, Tensor):
+        if source.ndim != 3 or source.shape[0] != 3 or source.dtype != torch.uint8:
+            raise DecodeError(f"expected a (3, H, W) uint8 tensor, got {tuple(source.shape)} {source.dtype}")
+        source = source.cpu().permute(1, 2, 0).numpy()
+    pixels = decode_array(source, box, torchvision=True)
+    # torch knows no negative strides, which an upright view of a turned picture has.
+    pixels = pixels if min(pixels.strides) > 0 and pixels.flags.writeable else pixels.copy()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -89,21 +59,12 @@ def prepare(image: Tensor, pre: Preprocessing) -> Tensor:
     "crop" scales until the frame is covered and cuts the centre (for a square frame: torchvision's
     Resize and CenterCrop); "letterbox" scales until all of it fits and pads both sides with ``pre.fill``.
     """
-    source_height, source_width = image.shape[1:]
+    height, width, top, left = pre.placed(*image.shape[1:])
+    resized = _resize(image, height, width)
     if pre.resize == "crop":
-        # Truncation and rounding as torchvision's Resize and CenterCrop do them.
-        if pre.height * source_width >= pre.width * source_height:
-            height, width = pre.height, max(pre.width, pre.height * source_width // source_height)
-        else:
-            height, width = max(pre.height, pre.width * source_height // source_width), pre.width
-        top, left = round((height - pre.height) / 2), round((width - pre.width) / 2)
-        return _resize(image, height, width)[:, top : top + pre.height, left : left + pre.width]
-    scale = min(pre.height / source_height, pre.width / source_width)
-    height = min(pre.height, max(1, round(source_height * scale)))
-    width = min(pre.width, max(1, round(source_width * scale)))
+        return resized[:, -top : -top + pre.height, -left : -left + pre.width]
     frame = torch.full((pre.height, pre.width, 3), pre.fill, dtype=torch.uint8).permute(2, 0, 1)
-    top, left = (pre.height - height) // 2, (pre.width - width) // 2
-    frame[:, top : top + height, left : left + width] = _resize(image, height, width)
+    frame[:, top : top + height, left : left + width] = resized
     return frame
 
 

@@ -21,24 +21,18 @@ from lapel.evaluation.figures import (
     overlay,
     sheet,
 )
+from lapel.frame import Preprocessing
 
 SIDES = st.integers(24, 160)
-
-
-@dataclass(frozen=True)
-class Frame:
-    height: int = 64
-    width: int = 64
-    resize: str = "crop"
 
 
 @st.composite
 def scenes(
     draw: st.DrawFn,
-) -> tuple[tuple[int, int], Frame, tuple[int, int, int, int] | None, tuple[int, int]]:
+) -> tuple[tuple[int, int], Preprocessing, tuple[int, int, int, int] | None, tuple[int, int]]:
     """An image size, a frame, perhaps a box, and one cell of a 7 x 5 attention map."""
     width, height = draw(SIDES), draw(SIDES)
-    frame = Frame(
+    frame = Preprocessing(
         draw(st.integers(32, 96)), draw(st.integers(32, 96)), draw(st.sampled_from(["crop", "letterbox"]))
     )
     box = None
@@ -114,7 +108,7 @@ def test_a_constant_map_stays_constant_and_needs_no_frame() -> None:
 )
 def test_wrong_maps_and_boxes_are_refused(attention, box, message) -> None:
     with pytest.raises(ImageError) as caught:
-        attention_to_image(attention, (40, 30), Frame(), box)
+        attention_to_image(attention, (40, 30), Preprocessing(64, 64), box)
     assert message in str(caught.value)
 
 
@@ -140,7 +134,7 @@ def test_the_overlay_shows_on_any_garment(level: int) -> None:
 
 def test_the_overlay_veils_what_was_not_seen_and_takes_a_flat_map() -> None:
     photo = Image.new("RGB", (60, 180), "black")
-    shown = np.asarray(overlay(photo, np.ones((4, 4)), preprocessing=Frame()), dtype=int)
+    shown = np.asarray(overlay(photo, np.ones((4, 4)), preprocessing=Preprocessing(64, 64)), dtype=int)
     assert np.ptp(shown[90]) == 0
     assert (shown[5] > shown[90] + 40).all()
     assert overlay(Image.new("RGB", (1, 1)), np.ones((7, 7))).size == (1, 1)

@@ -66,9 +66,7 @@ def slow_scores(query: np.ndarray, candidates: np.ndarray) -> list[list[int]]:
 
 def slow_aps(query, candidates, query_labels, candidate_labels) -> list[float]:
     scores = slow_scores(query, candidates)
-    share = [
-        [any(a and b for a, b in zip(q, c, strict=True)) for c in candidate_labels] for q in query_labels
-    ]
+    share = [[any(a and b for a, b in zip(q, c, strict=True)) for c in candidate_labels] for q in query_labels]
     return [slow_ap(s, r) for s, r in zip(scores, share, strict=True)]
 
 
@@ -174,9 +172,7 @@ def test_perfect_and_worst_ranking():
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
     near = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], bool)
     np.testing.assert_array_equal(average_precisions(vectors[:1], vectors[1:], near[:1], near[1:]), [1.0])
-    np.testing.assert_allclose(
-        average_precisions(vectors[:1], vectors[1:], near[:1], near[[2, 0, 3]]), [1 / 3]
-    )
+    np.testing.assert_allclose(average_precisions(vectors[:1], vectors[1:], near[:1], near[[2, 0, 3]]), [1 / 3])
 
 
 def test_lengths_beyond_float32_squares():

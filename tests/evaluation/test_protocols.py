@@ -33,9 +33,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
     lines = ["image,neckline,colour,uniform,lonely,absent"]
     for number in range(60):
         neckline = "" if number % 2 else rng.choice(["v", "round", "boat"])
-        colour = "|".join(
-            sorted(rng.choice(["red", "blue", "green", "grey"], rng.integers(1, 3), replace=False))
-        )
+        colour = "|".join(sorted(rng.choice(["red", "blue", "green", "grey"], rng.integers(1, 3), replace=False)))
         lines.append(f"{number:03d}.jpg,{neckline},{colour},same,{'alone' if number == 7 else ''},")
     (tmp_path / "catalogue.csv").write_text("\n".join(lines) + "\n")
     return Catalogue.read(tmp_path, attributes=ATTRIBUTES)
@@ -77,9 +75,7 @@ def test_draw_is_the_same_in_another_process():
         "print(draw_queries(numpy.arange(30), 0.2, 3, 'hem')[0])"
     )
     runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True
-        )
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True)
         for seed in ("1", "2")
     ]
     here = str(draw_queries(np.arange(30), 0.2, 3, "hem")[0])
@@ -274,9 +270,7 @@ def test_triplets_equal_a_loop():
     triplets[1] = (2, 5, 5)
     right, losses = 0, []
     for (a, p, n), k in zip(triplets, asked, strict=True):
-        unit = [
-            vectors[row, k].astype(float) / np.linalg.norm(vectors[row, k].astype(float)) for row in (a, p, n)
-        ]
+        unit = [vectors[row, k].astype(float) / np.linalg.norm(vectors[row, k].astype(float)) for row in (a, p, n)]
         positive, negative = float(unit[0] @ unit[1]), float(unit[0] @ unit[2])
         right += positive > negative and not np.array_equal(unit[1], unit[2])
         losses.append(max(0.0, 0.2 + negative - positive))

@@ -24,9 +24,7 @@ from lapel.evaluation.record import (
 )
 
 
-def row(
-    attribute: str, value: float, queries: int = 40, hopeless: int = 0, missing: int = 0
-) -> AttributeResult:
+def row(attribute: str, value: float, queries: int = 40, hopeless: int = 0, missing: int = 0) -> AttributeResult:
     aps, rows = np.full(queries, value), np.arange(queries)
     ends = (value, value - 0.05, value + 0.05)
     return AttributeResult(attribute, *ends, 0.25, queries, 160, hopeless, missing, aps, rows)
@@ -123,9 +121,7 @@ def test_files_that_are_no_result(tmp_path, text, message):
 def test_table_of_one_system():
     lines = printed(print_table, result(), title="On [test]")
     text = "\n".join(lines)
-    assert [word in text for word in ("Attribute", "MAP", "95 %", "chance", "queries", "candidates")] == [
-        True
-    ] * 6
+    assert [word in text for word in ("Attribute", "MAP", "95 %", "chance", "queries", "candidates")] == [True] * 6
     cells = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in lines if line.count("│") > 5}
     assert [cell.strip() for cell in cells["neckline"]] == ["62.88", "57.9 - 67.9", "25.00", "40", "160"]
     assert [cell.strip() for cell in cells["overall"]] == ["56.59", "50.3 - 62.9", "20.00", "50", ""]

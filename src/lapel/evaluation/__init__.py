@@ -1,1 +1,1 @@
-"""TBD."""
+"""Metrics, the papers' protocols, result files, figures and the report page."""

@@ -155,9 +155,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(
-    groups: Sequence[Array], samples: int = 2000, seed: int = 0, level: float = LEVEL
-) -> Interval:
+def mean_interval(groups: Sequence[Array], samples: int = 2000, seed: int = 0, level: float = LEVEL) -> Interval:
     """Return the mean of all values of all groups, with a percentile bootstrap interval.
 
     Each group (the queries of one attribute) is resampled with replacement to its own size, so the share of

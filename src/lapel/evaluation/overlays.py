@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lapel.errors import ImageError
+from lapel.frame import Preprocessing
 
 Picture = Image.Image | Path | str | bytes
 Box = Sequence[float]
@@ -27,17 +28,6 @@ _SCALE = np.array(
     ],
     dtype=np.float32,
 )  # fmt: skip
-
-
-class FrameLike(Protocol):
-    """What is needed of :class:`lapel.images.Preprocessing`: the model's input frame."""
-
-    @property
-    def height(self) -> int: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def resize(self) -> str: ...  # noqa: D102
 
 
 def colours(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -66,22 +56,10 @@ def _axis(size: int, start: int, stop: int, frame: int, cells: int, shown: int, 
     return weights, seen
 
 
-def _placed(source: tuple[int, int], pre: FrameLike) -> list[tuple[int, int]]:
-    """Return (shown, offset) for width and height, rounded as ``lapel.images.prepare`` does."""
-    frame = (pre.width, pre.height)
-    fits = [side / length for side, length in zip(frame, source, strict=True)]
-    if pre.resize == "letterbox":
-        shown = [min(side, max(1, round(n * min(fits)))) for side, n in zip(frame, source, strict=True)]
-        return [(n, (side - n) // 2) for n, side in zip(shown, frame, strict=True)]
-    by = fits.index(max(fits))  # the axis that just covers the frame
-    shown = [max(side, n * frame[by] // source[by]) for side, n in zip(frame, source, strict=True)]
-    return [(n, -round((n - side) / 2)) for n, side in zip(shown, frame, strict=True)]
-
-
 def attention_to_image(
     attention: NDArray[np.floating[Any]],
     image_size: tuple[int, int],
-    preprocessing: FrameLike | None = None,
+    preprocessing: Preprocessing | None = None,
     box: Box | None = None,
 ) -> NDArray[np.float32]:
     """Map attention from the model's input frame back to the pixels of the original image, smoothly.
@@ -103,7 +81,11 @@ def attention_to_image(
     x1, y1, x2, y2 = whole_box(box, width, height)
     source = (x2 - x1, y2 - y1)
     frame = source if preprocessing is None else (preprocessing.width, preprocessing.height)
-    across, down = [(n, 0) for n in source] if preprocessing is None else _placed(source, preprocessing)
+    if preprocessing is None:
+        across, down = ((n, 0) for n in source)
+    else:
+        tall, wide, top, left = preprocessing.placed(source[1], source[0])
+        across, down = (wide, left), (tall, top)
     rows, row_seen = _axis(height, y1, y2, frame[1], attention.shape[0], *down)
     columns, column_seen = _axis(width, x1, x2, frame[0], attention.shape[1], *across)
     spread: NDArray[np.float32] = rows @ attention @ columns.T
@@ -127,7 +109,7 @@ def overlay(
     image: Picture,
     attention: NDArray[np.floating[Any]],
     opacity: float = 0.62,
-    preprocessing: FrameLike | None = None,
+    preprocessing: Preprocessing | None = None,
     box: Box | None = None,
 ) -> Image.Image:
     """Lay an attention map (h, w) on top of a photograph; the result has the photograph's size.

@@ -50,9 +50,7 @@ def draw_queries(
     """
     rows = np.asarray(labelled_rows, dtype=np.int64)
     if len(rows) < 2 or not 0 < share < 1:
-        raise ValueError(
-            f"expected at least 2 rows and a share between 0 and 1, found {len(rows)} and {share}"
-        )
+        raise ValueError(f"expected at least 2 rows and a share between 0 and 1, found {len(rows)} and {share}")
     keys = [str(row) for row in rows] if names is None else names
     digests = [hashlib.sha256(f"{seed}\n{attribute}\n{key}".encode()).digest() for key in keys]
     order = sorted(range(len(rows)), key=lambda i: (digests[i], rows[i]))
@@ -84,13 +82,9 @@ class QueryLists:
         both, images = np.concatenate([queries, candidates]), len(labelled)
         where = f"{self.source}, attribute {attribute!r}"
         if len(both) and (both.min() < 0 or both.max() >= images):
-            raise CatalogueError(
-                f"{where}: rows {both.min()} to {both.max()}, the catalogue has {images} images"
-            )
+            raise CatalogueError(f"{where}: rows {both.min()} to {both.max()}, the catalogue has {images} images")
         if repeated := len(both) - len(np.unique(both)):
-            raise CatalogueError(
-                f"{where}: {repeated} rows are listed twice; no query may be its own candidate"
-            )
+            raise CatalogueError(f"{where}: {repeated} rows are listed twice; no query may be its own candidate")
         if not labelled[both].all():
             raise CatalogueError(f"{where}: {int((~labelled[both]).sum())} listed images have no label of it")
         return queries, candidates
@@ -253,9 +247,7 @@ def attribute_retrieval(
     return RetrievalResult(tuple(results), *overall, chance, source, reasons)
 
 
-def compare(
-    first: RetrievalResult, second: RetrievalResult, samples: int = 2000, seed: int = 0
-) -> dict[str, Interval]:
+def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """Return MAP of ``first`` minus ``second`` on the queries both answered: per attribute, and "overall".
 
     An interval that excludes 0 says the difference is not the luck of this draw of queries.

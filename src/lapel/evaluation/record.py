@@ -91,9 +91,7 @@ def write_result(path: Path | str, result: Mapping[str, Any], record: Mapping[st
             allow_nan=False,
         )
     except (TypeError, ValueError) as error:
-        raise LapelError(
-            f"cannot write {path}: {error}; results hold numbers, texts, lists and tables only"
-        ) from error
+        raise LapelError(f"cannot write {path}: {error}; results hold numbers, texts, lists and tables only") from error
     atomic_write(path, text + "\n")
 
 
@@ -125,9 +123,7 @@ def print_table(result: RetrievalResult, console: Console | None = None, title: 
         table.add_row(row.attribute, _share(row.map), _ends(row.low, row.high), _share(row.chance), *counts)
     table.add_section()
     ends = _ends(result.low, result.high)
-    table.add_row(
-        "overall", _share(result.map), ends, _share(result.chance), str(result.queries), "", style="bold"
-    )
+    table.add_row("overall", _share(result.map), ends, _share(result.chance), str(result.queries), "", style="bold")
     console = console or Console()
     console.print(table)
     _print_notes([result], console)
@@ -171,17 +167,11 @@ def _table(title: str | None) -> Table:
 
 
 def _print_notes(results: Sequence[RetrievalResult], console: Console) -> None:
-    notes = {
-        f"{name} not evaluated: {reason}"
-        for result in results
-        for name, reason in result.not_evaluated.items()
-    }
+    notes = {f"{name} not evaluated: {reason}" for result in results for name, reason in result.not_evaluated.items()}
     for result in results:
         for row in result.attributes:
             if row.hopeless:
-                notes.add(
-                    f"{row.attribute}: {row.hopeless} queries have no relevant candidate and count as 0"
-                )
+                notes.add(f"{row.attribute}: {row.hopeless} queries have no relevant candidate and count as 0")
             if row.missing:
                 notes.add(f"{row.attribute}: {row.missing} images without an embedding were left out")
     for note in sorted(notes):

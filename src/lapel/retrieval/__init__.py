@@ -1,1 +1,1 @@
-"""TBD."""
+"""From a run and a catalogue to search: embedder, index, filters."""

@@ -120,6 +120,12 @@ class Embedder:
             if len(rows):
                 yield rows, self._embed(images, numbers)
 
+    def export(self, path: Path | str) -> None:
+        """Write the run as one ONNX file; see ``lapel.export.export_onnx``."""
+        from lapel.export import export_onnx
+
+        export_onnx(self, path)
+
     def _numbers(self, attributes: Sequence[str] | None) -> torch.Tensor:
         import torch
 

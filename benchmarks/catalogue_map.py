@@ -1,0 +1,136 @@
+"""Train and measure on one catalogue from start to end: chance, frozen trunk, the paper's triplets, our pairs.
+
+    python benchmarks/catalogue_map.py --catalogue PATH --weights trunk.safetensors --trunk mobilenetv2_100 \
+        --trunk-options '{pad_type: same}' --mean 0.5 --std 0.5 --minutes 25 --to runs/bench --result result.json
+
+Every trained system gets the same wall time, the same trunk, images and queries. Rows whose run is already complete in
+``--to`` are measured again without training, so an interrupted benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import yaml
+
+from lapel.catalogue import Catalogue
+from lapel.config import load_recipe
+from lapel.evaluate import evaluate
+from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval, compare
+from lapel.evaluation.record import print_systems, protocol_record, write_result
+from lapel.image_source import ImageSource
+from lapel.images import Preprocessing, normalise
+from lapel.models.trunks import load_local
+from lapel.progress import track
+from lapel.runs import note
+from lapel.training import train
+
+# The paper's recipe but for trunk and frame, which are given; and ours.
+SYSTEMS = {
+    "triplets": ("agman", ["model.options={width: 512}"]),
+    "pairs": ("laptop", []),
+}
+
+
+def frozen_trunk(catalogue: Catalogue, attributes: list[str], args: argparse.Namespace) -> RetrievalResult:
+    """Globally pooled features of the untouched trunk, 224 px, one vector for every attribute."""
+    net = timm.create_model(args.trunk, num_classes=0, pretrained=args.weights is None, **args.trunk_options)
+    if args.weights is not None:
+        load_local(net, Path(args.weights), args.trunk)
+    net.eval()
+    pre = Preprocessing(224, 224, "crop", (args.mean,) * 3, (args.std,) * 3)
+    source = ImageSource(catalogue.paths(), pre, catalogue.boxes(), cache_bytes=0)
+    vectors = np.zeros((len(catalogue), net.num_features), np.float32)
+    missing = np.ones(len(catalogue), bool)
+    chunks = [np.arange(at, min(at + 64, len(catalogue))) for at in range(0, len(catalogue), 64)]
+    with torch.inference_mode():
+        for rows, images in track(source.batches(chunks), "frozen trunk", len(chunks), "batch"):
+            found = torch.nn.functional.normalize(net(normalise(images, pre, torch.channels_last)), dim=-1)
+            if vectors.shape[1] != found.shape[1]:
+                vectors = np.zeros((len(catalogue), found.shape[1]), np.float32)
+            vectors[rows], missing[rows] = found.numpy(), False
+    return attribute_retrieval(lambda _: vectors, catalogue, attributes, missing=missing)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--catalogue", required=True)
+    parser.add_argument("--attributes", default="", help="comma-separated; default: every trainable one")
+    parser.add_argument("--trunk", default="mobilenetv2_100")
+    parser.add_argument("--weights", default=None, help="local safetensors; default: the hub")
+    parser.add_argument("--trunk-options", type=yaml.safe_load, default={})
+    parser.add_argument("--mean", type=float, default=0.5)
+    parser.add_argument("--std", type=float, default=0.5)
+    parser.add_argument("--minutes", type=float, default=25.0, help="training time of each system")
+    parser.add_argument("--systems", default="pairs,triplets")
+    parser.add_argument("--set", action="append", default=[], help="further recipe settings for every system")
+    parser.add_argument("--to", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--result", type=Path, required=True)
+    args = parser.parse_args()
+
+    results: dict[str, RetrievalResult] = {}
+    facts: dict[str, object] = {}
+    for name in args.systems.split(","):
+        recipe_name, settings = SYSTEMS[name]
+        frame = load_recipe("laptop").image
+        recipe = load_recipe(
+            recipe_name,
+            [
+                f"data.catalogue={args.catalogue}",
+                f"data.attributes={args.attributes}",
+                f"image.height={frame.height}",
+                f"image.width={frame.width}",
+                f"image.resize={frame.resize}",
+                f"model.trunk={args.trunk}",
+                f"model.weights={args.weights or 'hub'}",
+                f"model.trunk_options={args.trunk_options}",
+                f"model.mean={[args.mean] * 3}",
+                f"model.std={[args.std] * 3}",
+                f"training.minutes={args.minutes}",
+                "training.epochs=1000",
+                *settings,
+                *args.set,
+            ],
+        )
+        run = args.to / name
+        start = time.monotonic()
+        # A finished run resumes to nothing; one that was stopped goes on.
+        train(recipe, run, resume=(run / "config.json").exists())
+        facts[name] = note(run) | {"recipe": recipe.to_dict(), "wall_seconds": round(time.monotonic() - start)}
+        results[name] = evaluate(run)
+    catalogue = Catalogue.read(args.catalogue).with_splits(0).split("test")
+    attributes = [row.attribute for row in next(iter(results.values())).attributes]
+    results = {"frozen trunk": frozen_trunk(catalogue, attributes, args)} | results
+    print_systems(results, title=f"{catalogue.name}, test split, {args.minutes:g} minutes of training each")
+    gaps = {
+        f"{first} - {second}": {key: [round(100 * v, 4) for v in (gap.mean, gap.low, gap.high)] for key, gap in found.items()}
+        for first, second in (("pairs", "frozen trunk"), ("pairs", "triplets"), ("triplets", "frozen trunk"))
+        if first in results and second in results
+        for found in [compare(results[first], results[second])]
+    }
+    record = protocol_record(
+        split="test",
+        preprocessing=None,
+        query_source=next(iter(results.values())).query_source,
+        weights=None,
+        seed=0,
+        catalogue=catalogue.name,
+        cores=len(os.sched_getaffinity(0)),
+        threads=torch.get_num_threads(),
+        minutes=args.minutes,
+        systems=facts,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+    )
+    write_result(args.result, {name: found.to_dict() for name, found in results.items()} | {"differences": gaps}, record)
+    print(f"written: {args.result}")
+
+
+if __name__ == "__main__":
+    main()

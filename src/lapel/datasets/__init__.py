@@ -1,0 +1,1 @@
+"""Public data sets, one file per format: files on disk to a catalogue."""
