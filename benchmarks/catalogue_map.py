@@ -110,7 +110,9 @@ def main() -> None:
     results = {"frozen trunk": frozen_trunk(catalogue, attributes, args)} | results
     print_systems(results, title=f"{catalogue.name}, test split, {args.minutes:g} minutes of training each")
     gaps = {
-        f"{first} - {second}": {key: [round(100 * v, 4) for v in (gap.mean, gap.low, gap.high)] for key, gap in found.items()}
+        f"{first} - {second}": {
+            key: [round(100 * v, 4) for v in (gap.mean, gap.low, gap.high)] for key, gap in found.items()
+        }
         for first, second in (("pairs", "frozen trunk"), ("pairs", "triplets"), ("triplets", "frozen trunk"))
         if first in results and second in results
         for found in [compare(results[first], results[second])]
@@ -128,7 +130,9 @@ def main() -> None:
         systems=facts,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )
-    write_result(args.result, {name: found.to_dict() for name, found in results.items()} | {"differences": gaps}, record)
+    write_result(
+        args.result, {name: found.to_dict() for name, found in results.items()} | {"differences": gaps}, record
+    )
     print(f"written: {args.result}")
 
 

@@ -71,6 +71,37 @@ def garments(shared_folder: Path) -> Catalogue:
     return Catalogue.read(folder)
 
 
+TINY = ("training.epochs=2", "training.batch=16", "image.height=64", "image.width=48", "model.options.width=32")
+
+
+@pytest.fixture(scope="session")
+def trained(garments: Catalogue, shared_folder: Path) -> Path:
+    """A run of two epochs on ``garments``, trained once for all workers: copy it before changing anything."""
+    from lapel.config import load_recipe
+    from lapel.training import train
+
+    run, done = shared_folder / "run", shared_folder / "run.done"
+    with lock(shared_folder / "run.lock"):
+        if not done.exists():
+            train(load_recipe("demo", [f"data.catalogue={garments.root}", *TINY]), run, quiet=True)
+            done.touch()
+    return run
+
+
+@pytest.fixture(scope="session")
+def indexed(garments: Catalogue, trained: Path, shared_folder: Path) -> Path:
+    """The index of ``garments`` by ``trained``, made once for all workers: copy it before changing anything."""
+    from lapel.retrieval.embedder import load
+    from lapel.retrieval.indexing import index_catalogue
+
+    index, done = shared_folder / "index", shared_folder / "index.done"
+    with lock(shared_folder / "index.lock"):
+        if not done.exists():
+            index_catalogue(garments, load(trained), index, quiet=True)
+            done.touch()
+    return index
+
+
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let whatever writes a path's bytes or text, or brings a file to disk, fail as on a full disk."""

@@ -93,9 +93,7 @@ def test_each_fault_is_found_at_its_row(tmp_path: Path, row: str, level: str, me
         (["linen", *["silk"] * 11], "1 of 2 values have a single image, so nothing matches it: linen"),
     ],
 )
-def test_attributes_that_cannot_be_used_are_warned_of(
-    tmp_path: Path, column: list[str], message: str
-) -> None:
+def test_attributes_that_cannot_be_used_are_warned_of(tmp_path: Path, column: list[str], message: str) -> None:
     rows = [f"{row},{value}" for row, value in zip(GOOD, column, strict=True)]
     path = write(tmp_path, rows, HEADER + ",fabric")
     report = check(path, ["neckline", "fabric"], decode=False, quiet=True)

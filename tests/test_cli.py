@@ -227,9 +227,7 @@ def test_version(option: str, capsys: Shown) -> None:
         ("evaluate run --share 1.5", "--share is 1.5; it must lie between 0 and 1"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
-    line: str, message: str, train: Calls, search: Calls, capsys: Shown
-) -> None:
+def test_mistakes_are_told_in_one_line(line: str, message: str, train: Calls, search: Calls, capsys: Shown) -> None:
     assert lapel(line) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -281,9 +279,7 @@ def test_a_run_gets_a_folder_of_its_own(train: Calls) -> None:
     assert to.name.startswith("mine-2")
 
 
-def test_several_processes_share_one_folder(
-    train: Calls, monkeypatch: pytest.MonkeyPatch, capsys: Shown
-) -> None:
+def test_several_processes_share_one_folder(train: Calls, monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert lapel("train agman") == 2
@@ -360,9 +356,7 @@ def test_data_check_tells_by_its_status(errors: list[str], status: int, calls: C
 @pytest.mark.parametrize(
     ("domain", "domains"), [("shop", ("shop",)), ("consumer", ("consumer",)), ("both", ("shop", "consumer"))]
 )
-def test_data_render_draws_and_prints_where(
-    domain: str, domains: tuple[str, ...], calls: Calls, capsys: Shown
-) -> None:
+def test_data_render_draws_and_prints_where(domain: str, domains: tuple[str, ...], calls: Calls, capsys: Shown) -> None:
     calls.put("lapel.garments", "draw_catalogue")
     assert lapel(f"data render --to drawn --items 3 --views 1 --size 64 --seed 9 --domain {domain}") == 0
     options = {"items": 3, "views": 1, "seed": 9, "size": 64, "domains": domains, "quiet": False}
@@ -395,9 +389,7 @@ def test_demo(calls: Calls) -> None:
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "w"), "lapel: w: No space left on device"),
     ],
 )
-def test_an_error_is_one_line_and_status_2(
-    error: Exception, message: str, calls: Calls, capsys: Shown
-) -> None:
+def test_an_error_is_one_line_and_status_2(error: Exception, message: str, calls: Calls, capsys: Shown) -> None:
     calls.put("lapel.demo", "demo", error)
     assert lapel("demo") == 2
     shown = capsys.readouterr()
@@ -431,9 +423,7 @@ def test_interrupted_training_says_how_to_go_on(train: Calls, capsys: Shown) -> 
 
 
 def shell(code: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, **options
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -455,8 +445,6 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     command = f'"{sys.executable}" -c "$CODE" | head -1; echo "status ${{PIPESTATUS[0]}}"'
     environment = {**os.environ, "CODE": code}
-    result = subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.stdout.splitlines()[-1] == "status 141"

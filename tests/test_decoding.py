@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lapel import decoding
-from lapel.images import DecodeError, decode
 from lapel.errors import ImageError
+from lapel.images import DecodeError, decode
 
 # Pillow reports on the damaged files made here; lapel.decoding silences it outside pytest.
 pytestmark = pytest.mark.filterwarnings("ignore:Image size", "ignore:Corrupt EXIF")
@@ -282,9 +282,7 @@ READABLE: dict[str, tuple[bytes, list[tuple[int, ...]], int]] = {
     "png palette with a hole": (palette_with_hole(), [WHITE, *COLOURS[1:]], 0),
     "png rgba": (encoded(rgba(), "PNG"), SEEN_THROUGH, 1),
     "png la": (
-        encoded(
-            Image.merge("LA", [Image.fromarray(grey(LEVELS).astype(np.uint8)), rgba().split()[3]]), "PNG"
-        ),
+        encoded(Image.merge("LA", [Image.fromarray(grey(LEVELS).astype(np.uint8)), rgba().split()[3]]), "PNG"),
         [WHITE, GREYS[1], GREYS[2], GREYS[3]],
         1,
     ),
@@ -346,9 +344,7 @@ def test_sources_in_memory_are_the_same_picture() -> None:
 
 
 def test_both_decoders_give_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [
-        encoded(noise(201, 163), "JPEG", quality=q, subsampling=s) for q, s in [(95, 0), (80, 1), (60, 2)]
-    ]
+    files = [encoded(noise(201, 163), "JPEG", quality=q, subsampling=s) for q, s in [(95, 0), (80, 1), (60, 2)]]
     fast = [decode(data) for data in files]
     monkeypatch.setattr(decoding, "_torchvision_io", lambda: None)
     for data, expected in zip(files, fast, strict=True):

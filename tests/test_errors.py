@@ -40,9 +40,7 @@ def test_nearest(name: str, choices: list[str], expected: str | None) -> None:
         ("column", "price", iter(["prices"]), "unknown column 'price'; did you mean 'prices'? Known: prices"),
     ],
 )
-def test_unknown_says_what_is_known_and_what_is_near(
-    kind: str, name: object, choices: list[str], message: str
-) -> None:
+def test_unknown_says_what_is_known_and_what_is_near(kind: str, name: object, choices: list[str], message: str) -> None:
     assert unknown(kind, name, choices) == message
 
 

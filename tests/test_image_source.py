@@ -157,9 +157,7 @@ def ours() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("lapel-decode")]
 
 
-def test_leaving_early_stops_the_threads(
-    tmp_path: Path, decodes: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leaving_early_stops_the_threads(tmp_path: Path, decodes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     slow = image_source.decode
 
     def slower(*arguments: object) -> torch.Tensor:

@@ -82,9 +82,7 @@ def imported(name: str, node: ast.AST, on_load: bool) -> Iterator[str]:
     With ``on_load`` only what runs when the module is loaded, not what its functions import.
     """
     for child in ast.iter_child_nodes(node):
-        if is_for_types_only(child) or (
-            on_load and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-        ):
+        if is_for_types_only(child) or (on_load and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
             continue
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
@@ -171,9 +169,7 @@ def tracked_files() -> list[Path]:
     """Return the files of the project: those git would track, or all that a release holds."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     try:
-        listed = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.splitlines()
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         listed = [
             str(path.relative_to(ROOT))
@@ -200,9 +196,7 @@ def test_no_file_names_what_lies_outside(what: str) -> None:
         except UnicodeDecodeError:
             continue
         found += [
-            f"{path.relative_to(ROOT)}: {m[0]}"
-            for m in re.finditer(OUTSIDE[what], text)
-            if path != Path(__file__)
+            f"{path.relative_to(ROOT)}: {m[0]}" for m in re.finditer(OUTSIDE[what], text) if path != Path(__file__)
         ]
     assert found == []
 
@@ -214,9 +208,6 @@ def test_no_weights_or_data_are_tracked() -> None:
 
 def test_nothing_is_pickled() -> None:
     wrong = [
-        name
-        for name in FILES
-        for target in imported(name, TREES[name], False)
-        if target.split(".")[0] == "pickle"
+        name for name in FILES for target in imported(name, TREES[name], False) if target.split(".")[0] == "pickle"
     ]
     assert wrong == []

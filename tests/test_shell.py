@@ -104,9 +104,7 @@ def test_no_hits(capsys: Shown) -> None:
 
 
 @pytest.mark.parametrize(("rank", "speaks"), [(None, True), ("0", True), ("1", False)])
-def test_one_process_speaks(
-    rank: str | None, speaks: bool, monkeypatch: pytest.MonkeyPatch, capsys: Shown
-) -> None:
+def test_one_process_speaks(rank: str | None, speaks: bool, monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert main_process() is speaks

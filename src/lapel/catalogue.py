@@ -6,12 +6,13 @@ A missing label means "not labelled", never "no".
 
 On disk it is one CSV or Parquet file. In CSV an empty cell is missing, ``a|b`` is two values, ``box`` holds
 ``x1 y1 x2 y2`` and ``landmarks`` holds ``x y visibility`` triples, all separated by spaces, in pixels of the upright
-original image.
+original image. Parquet has lists in their place.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,13 +25,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from lapel import columns
+from lapel import columns, delimited
 from lapel.errors import CatalogueError, unknown
 from lapel.files import atomic_path
 
 RESERVED = ("image", "item", "split", "domain", "box", "landmarks")
 SPLITS = ("train", "val", "test", "query", "gallery")
+SUFFIXES = (".csv", ".parquet")
 _RECORD = b"lapel.catalogue"
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,7 @@ class Catalogue:
     name: str
 
     @classmethod
-    def read(
-        cls, path: Path | str, attributes: Sequence[str] | None = None, also: Sequence[str] = ()
-    ) -> Catalogue:
+    def read(cls, path: Path | str, attributes: Sequence[str] | None = None, also: Sequence[str] = ()) -> Catalogue:
         """Read ``catalogue.csv`` / ``catalogue.parquet``, or a folder holding one of them.
 
         Args:
@@ -67,26 +68,22 @@ class Catalogue:
             CatalogueError: no such file, no ``image`` column, a malformed box or landmark, an unknown attribute.
         """
         path = find(Path(path))
-        table, record = _load(path)
-        if "image" not in table.column_names:
-            raise CatalogueError(
-                f"{path} has no column 'image'; found: {', '.join(table.column_names)}. "
-                "Name the column with the image paths 'image'."
-            )
+        table, recorded = _load(path)
         if table.num_rows == 0:
             raise CatalogueError(f"{path} has no rows: expected one row per image")
         free = [name for name in table.column_names if name not in RESERVED]
-        if attributes is None and record is not None:
-            attributes = [name for name in record["attributes"] if name in free]
-        if attributes is not None:
-            for name in attributes:
-                if name not in free:
-                    raise CatalogueError(f"{path}: {unknown('attribute', name, free)}")
-        chosen = (
-            tuple(name for name in free if name in set(attributes))
-            if attributes is not None
-            else tuple(name for name in free if name in also or columns.is_attribute(table[name]))
+        wanted = [attributes] if isinstance(attributes, str) else attributes
+        for name in wanted or ():
+            if name not in free:
+                raise CatalogueError(f"{path}: {unknown('attribute', name, free)}")
+        wanted = recorded if wanted is None else wanted
+        chosen = tuple(
+            name
+            for name in free
+            if name in also or (columns.is_attribute(table[name]) if wanted is None else name in wanted)
         )
+        for name in ("image", "item", "split", "domain", *chosen):
+            _check_text(path, table, name, lists=name in chosen)
         data: dict[str, Any] = {"image": columns.required_text(table["image"], path)}
         for name in ("item", "split", "domain"):
             found = table[name] if name in table.column_names else pa.nulls(table.num_rows, pa.string())
@@ -95,25 +92,29 @@ class Catalogue:
             data[name] = columns.numbers(table, name, path)
         for name in free:
             if name not in chosen:
-                data[name] = columns.metadata(table[name])
+                # What Lapel wrote as text stays text, be it digits.
+                data[name] = columns.metadata(table[name]) if recorded is None else table[name]
         labels = columns.long_labels({name: table[name] for name in chosen})
-        return cls(path.parent, pa.table(data), labels, chosen, path.parent.name or path.stem)
+        return cls(path.parent, pa.table(data), labels, chosen, path.parent.resolve().name or path.stem)
 
     def write(self, path: Path | str) -> None:
         """Write as ``.csv`` or ``.parquet`` in one step; relative image paths stay as they are.
 
+        Parquet also records which columns are attributes; a reader of the CSV tells them by ``attributes`` or by their
+        values.
+
         Raises:
-            CatalogueError: another suffix.
+            CatalogueError: another suffix, or a metadata column of a type that CSV cannot hold.
             LapelError: the disk is full or the folder cannot be written.
         """
         path = Path(path)
-        if path.suffix not in (".csv", ".parquet"):
+        if path.suffix.lower() not in SUFFIXES:
             raise CatalogueError(f"cannot write {path}: expected a name ending in .csv or .parquet")
         wide = {name: self.images[name] for name in self.images.column_names}
         lists = columns.wide_labels(self.labels, self.attributes, len(self))
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             wide = {
-                name: columns.join_numbers(column) if name in ("box", "landmarks") else column
+                name: columns.csv_cells(column, name, path)
                 for name, column in wide.items()
                 if name in ("image", *self.metadata) or column.null_count < len(self)
             }
@@ -168,7 +169,11 @@ class Catalogue:
         Args:
             attribute: one of ``attributes``.
             values: order of the columns, by default ``self.values(attribute)``; labels outside it are left out.
+
+        Raises:
+            CatalogueError: unknown attribute.
         """
+        self._known(attribute)
         order = list(self.values(attribute) if values is None else values)
         rows = self.labels.filter(pc.equal(self.labels["attribute"], attribute))
         matrix = np.zeros((len(self), len(order)), bool)
@@ -186,30 +191,39 @@ class Catalogue:
         return found
 
     def take(self, rows: npt.ArrayLike) -> Catalogue:
-        """Catalogue of the given image rows, in that order."""
-        order = np.asarray(rows, np.int64)
-        place = np.full(len(self), -1, np.int64)
-        place[order] = np.arange(len(order))
-        new = place[self.labels["image"].to_numpy()]
-        keep = new >= 0
-        labels = self.labels.filter(pa.array(keep)).set_column(0, "image", pa.array(new[keep].astype(np.int32)))
+        """Catalogue of the given image rows, in that order; a row given twice is there twice.
+
+        Args:
+            rows: row numbers, or a (N,) bool mask.
+        """
+        chosen = np.asarray(rows)
+        order = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        owner = self.labels["image"].to_numpy()
+        by_image = np.argsort(owner, kind="stable")
+        first, last = (np.searchsorted(owner[by_image], order, side) for side in ("left", "right"))
+        image, place = columns.spread(first, last - first)
+        labels = self.labels.take(pa.array(by_image[place]))
+        labels = labels.set_column(0, "image", pa.array(image.astype(np.int32)))
         return replace(self, images=self.images.take(pa.array(order)), labels=labels)
 
     def split(self, name: str) -> Catalogue:
         """Images of one split.
 
         Raises:
-            CatalogueError: the split is unknown or empty.
+            CatalogueError: the split is unknown or empty; names are taken as they are written.
         """
         rows = np.flatnonzero(pc.fill_null(pc.equal(self.images["split"], name), False).to_numpy())
         if not len(rows):
-            raise CatalogueError(f"catalogue {self.name!r}: {unknown('or empty split', name, self.splits())}")
+            message = unknown("or empty split", name, self.splits())
+            raise CatalogueError(f"catalogue {self.name!r}: {message}. The column 'split' takes {', '.join(SPLITS)}")
         return self.take(rows)
 
     def with_splits(self, seed: int = 0, shares: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Catalogue:
         """Return it with train / val / test splits: those given, else drawn 8:1:1 by item (by image without one).
 
-        The draw depends on the seed and on the set of items, not on their order in the file.
+        The draw depends on the seed and on the set of items, not on their order in the file. Each side gets at least
+        one item; of two items one is for training and one for validation, and a single one is for training. Where any
+        row has a split nothing is drawn, and rows without one belong to none.
         """
         if self.splits():
             return self
@@ -217,7 +231,9 @@ class Catalogue:
         groups = [item if item is not None else f"\0{image}" for item, image in zip(self.items(), images, strict=True)]
         unique = sorted(set(groups))
         order = np.random.default_rng(seed).permutation(len(unique))
-        held = [max(1, round(share * len(unique))) for share in shares[1:]]
+        held: list[int] = []
+        for share in shares[1:]:
+            held.append(min(max(1, round(share * len(unique))), len(unique) - 1 - sum(held)) if share > 0 else 0)
         names = np.full(len(unique), "train", object)
         names[order[: held[0]]] = "val"
         names[order[held[0] : sum(held)]] = "test"
@@ -244,17 +260,34 @@ def find(path: Path) -> Path:
         raise CatalogueError(f"{path} holds neither catalogue.csv nor catalogue.parquet: name the file, or write one")
     if not path.is_file():
         raise CatalogueError(f"no catalogue at {path}: expected a .csv or .parquet file, or a folder holding one")
-    if path.suffix not in (".csv", ".parquet"):
-        raise CatalogueError(f"{path} is no catalogue: expected a .csv or .parquet file, found {path.suffix or path.name!r}")
+    if path.suffix.lower() not in SUFFIXES:
+        found = path.suffix or path.name
+        raise CatalogueError(f"{path} is no catalogue: expected a .csv or .parquet file, found {found!r}")
     return path
 
 
-def _load(path: Path) -> tuple[pa.Table, dict[str, Any] | None]:
+def _load(path: Path) -> tuple[pa.Table, list[str] | None]:
+    """Return the table, and the attributes that ``Catalogue.write`` recorded in it."""
     try:
-        if path.suffix == ".parquet":
-            table = pa.parquet.read_table(path)
-            record = (table.schema.metadata or {}).get(_RECORD)
-            return table, None if record is None else json.loads(record)
-        return columns.read_csv(path), None
-    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
-        raise CatalogueError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        if path.suffix.lower() == ".csv":
+            return delimited.read_csv(path), None
+        file = pa.parquet.ParquetFile(path)
+        names = [name.strip() for name in file.schema_arrow.names]
+        delimited.check_names(path, names)
+        table = file.read().rename_columns(names)
+        record = (file.schema_arrow.metadata or {}).get(_RECORD)
+        recorded = None if record is None else [str(name) for name in json.loads(record)["attributes"]]
+    except (pa.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
+        raise CatalogueError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+    # pandas stores its row numbers beside the columns.
+    kept = {name: columns.plain(table[name]) for name in names if not _PANDAS_INDEX.fullmatch(name)}
+    return pa.table(kept), recorded
+
+
+def _check_text(path: Path, table: pa.Table, name: str, lists: bool) -> None:
+    if name not in table.column_names:
+        return
+    kind = table[name].type
+    inner = kind.value_type if lists and columns.is_list(table[name]) else kind
+    if not columns.is_readable(inner):
+        raise CatalogueError(f"{path}: expected column {name!r} to hold text, found {kind}")

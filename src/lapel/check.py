@@ -88,9 +88,7 @@ class CheckReport:
                 table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
             console.print(table)
             if len(self.problems) > limit:
-                console.print(
-                    f"... and {len(self.problems) - limit:,} more (all of them with --json)", markup=False
-                )
+                console.print(f"... and {len(self.problems) - limit:,} more (all of them with --json)", markup=False)
             console.print()
         if self.counts:
             console.print(self._table(values))
@@ -161,9 +159,7 @@ def check(
     return CheckReport(len(catalogue), problems, counts, trainable, measurable, drawn, verdict)
 
 
-def _examine(
-    paths: Iterable[Path], decode: bool, quiet: bool
-) -> tuple[dict[Path, str], dict[Path, tuple[int, int]]]:
+def _examine(paths: Iterable[Path], decode: bool, quiet: bool) -> tuple[dict[Path, str], dict[Path, tuple[int, int]]]:
     """Return path -> reason of what cannot be used, and path -> (width, height) of what was decoded."""
     broken: dict[Path, str] = {}
     present: list[Path] = []
@@ -245,9 +241,7 @@ def _splits(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
         yield None, "warning", "no image is in the split 'train': there is nothing to train on"
 
 
-def _leaks(
-    catalogue: Catalogue, paths: list[Path], broken: dict[Path, str]
-) -> Iterator[tuple[int, Level, str]]:
+def _leaks(catalogue: Catalogue, paths: list[Path], broken: dict[Path, str]) -> Iterator[tuple[int, Level, str]]:
     """Find items and identical files on two sides of a split: what is measured would have been trained on."""
     names = catalogue.images["split"].to_pylist()
     sides = [_SIDES.get(name, "test") if name in SPLITS else None for name in names]
@@ -280,9 +274,7 @@ def _count(catalogue: Catalogue) -> Counts:
     counts: Counts = {attribute: {} for attribute in catalogue.attributes}
     keys = ["attribute", "value", "split"]
     grouped = table.group_by(keys).aggregate([([], "count_all")])
-    for attribute, value, name, count in zip(
-        *(grouped[k].to_pylist() for k in (*keys, "count_all")), strict=True
-    ):
+    for attribute, value, name, count in zip(*(grouped[k].to_pylist() for k in (*keys, "count_all")), strict=True):
         counts[attribute].setdefault(value, {})[name] = count
     return {attribute: dict(sorted(values.items())) for attribute, values in counts.items()}
 
@@ -324,15 +316,11 @@ def _labels(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
         lone = sorted(label for label, owners in values.items() if len(owners) == 1)
         if lone:
             shown = ", ".join(lone[:5]) + (", ..." if len(lone) > 5 else "")
-            text = (
-                f"{attribute}: {len(lone)} of {len(values)} values have a single image, so nothing matches it"
-            )
+            text = f"{attribute}: {len(lone)} of {len(values)} values have a single image, so nothing matches it"
             yield None, "warning", f"{text}: {shown}"
 
 
-def _verdict(
-    images: int, failed: int, problems: list[Problem], trainable: list[str], measurable: list[str]
-) -> str:
+def _verdict(images: int, failed: int, problems: list[Problem], trainable: list[str], measurable: list[str]) -> str:
     errors = sum(problem.level == "error" for problem in problems)
     warnings = len(problems) - errors
     found = f"{images:,} images, {errors:,} errors, {warnings:,} warnings. "

@@ -36,9 +36,7 @@ class State:
     done: bool = False
 
 
-def save_state(
-    run: Path, objective: nn.Module, optimiser: Any, average: nn.Module | None, state: State
-) -> None:
+def save_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Module | None, state: State) -> None:
     """Write ``run/last.safetensors``: weights, running average, optimiser moments, progress."""
     tensors = {f"objective.{name}": tensor for name, tensor in objective.state_dict().items()}
     if average is not None:

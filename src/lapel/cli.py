@@ -201,7 +201,6 @@ class Index:
     def execute(self) -> int:
         """Index, and print what changed."""
         from lapel.catalogue import Catalogue
-
         from lapel.runs import read_config
 
         # Cheap checks before the seconds that torch takes to load.

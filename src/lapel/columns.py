@@ -6,37 +6,43 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from lapel.errors import CatalogueError
 
 MAX_VALUES = 1000
 MAX_LENGTH = 80
-_SPLIT = re.compile(r"(?<!\\)\|")
+MAX_NUMBERS = 12
+_BAR = re.compile(r"(\\*)\|")
+_INTEGER = re.compile(r"-?\d+", re.ASCII)
+# An exponent has a sign, as programs write it: 12E4 is an article code.
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]\d+)?", re.ASCII)
 
 
-def read_csv(path: Path) -> pa.Table:
-    """Read a CSV with every column as text; an empty cell is missing. UTF-8, with or without a byte-order mark."""
-    convert = pa.csv.ConvertOptions(strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True)
-    with path.open("rb") as stream:
-        header = pa.csv.open_csv(stream).schema.names if path.stat().st_size else []
-    if not header:
-        raise CatalogueError(f"{path} is empty: expected a header line with a column 'image'")
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise CatalogueError(f"{path} has two columns named {repeated[0]!r}: rename one")
-    convert.column_types = {name: pa.string() for name in header}
-    table = pa.csv.read_csv(path, convert_options=convert, parse_options=pa.csv.ParseOptions(newlines_in_values=True))
-    return table.rename_columns([name.strip() for name in table.column_names])
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Column as one of the common types: categorical ones decoded, an empty one as text."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return plain(column.cast(kind.value_type))
+    if pa.types.is_null(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    return column
 
 
 def is_list(column: pa.ChunkedArray) -> bool:
     """Whether a column holds lists (of values)."""
-    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+    kind = column.type
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def is_readable(kind: pa.DataType) -> bool:
+    """Whether cells of this type can be read as text: not bytes, structures or lists."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -61,80 +67,130 @@ def required_text(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
 def is_attribute(column: pa.ChunkedArray) -> bool:
     """Whether a free column is an attribute rather than metadata.
 
-    An attribute has values that repeat: at least two images per value on average, at most 1,000 values of at most 80
-    characters, and, if every value is a number, at most 12 of them. An empty column is metadata.
+    An attribute is text, or lists of text, whose values repeat: at least two images per value on average, at most
+    1,000 values of at most 80 characters, and, if every value is a number, at most 12 of them. A column that Parquet
+    types as numbers or true/false is metadata unless it is asked for by name, and so is an empty one.
 
     >>> is_attribute(pa.chunked_array([["red", "blue", "red", "blue"]]))
     True
     >>> is_attribute(pa.chunked_array([["a dress", "a skirt", "a coat", "a top"]]))
     False
     """
-    if is_list(column):
-        return True
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    kind = column.type.value_type if is_list(column) else column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         return False
-    cells = text(column).drop_null().to_pylist()
-    values = [value for cell in cells for value in split_values(cell)]
-    distinct = set(values)
-    if not values or len(distinct) > MAX_VALUES or max(map(len, distinct)) > MAX_LENGTH:
+    values = _values(column)[1]
+    distinct = pc.unique(values).to_pylist()
+    if not distinct or len(distinct) > MAX_VALUES or max(map(len, distinct)) > MAX_LENGTH:
         return False
-    if len(distinct) > 12 and all(_is_number(value) for value in distinct):
+    if len(distinct) > MAX_NUMBERS and all(map(_NUMBER.fullmatch, distinct)):
         return False
     return len(values) >= 2 * len(distinct)
 
 
 def split_values(cell: str) -> list[str]:
-    r"""Split a cell at ``|`` (``\|`` is a literal bar); duplicates and blanks go.
+    r"""Split a cell at ``|``; duplicates and blanks go.
+
+    ``\|`` is a literal bar, and before a bar ``\\`` is a literal backslash; elsewhere a backslash is itself.
 
     >>> split_values("red| blue |red")
     ['red', 'blue']
+    >>> split_values(r"AC\DC|a\|b|c\\|d")
+    ['AC\\DC', 'a|b', 'c\\', 'd']
     """
-    parts = (part.replace("\\|", "|").strip() for part in _SPLIT.split(cell))
-    return list(dict.fromkeys(part for part in parts if part))
+    if "|" not in cell:
+        return [cell.strip()] if cell.strip() else []
+    parts, start = [""], 0
+    for bar in _BAR.finditer(cell):
+        slashes, escaped = divmod(len(bar[1]), 2)
+        parts[-1] += cell[start : bar.start()] + "\\" * slashes + "|" * escaped
+        if not escaped:
+            parts.append("")
+        start = bar.end()
+    parts[-1] += cell[start:]
+    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
+
+
+def join_values(column: pa.Array) -> pa.Array:
+    """Lists of values as CSV cells: the inverse of ``split_values``."""
+    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    encoded = pc.fill_null(column.flatten(), "").dictionary_encode()
+    distinct = [_BAR.sub(r"\1\1\\|", value) for value in encoded.dictionary.to_pylist()]
+    # A backslash at a value's end comes to stand before a bar, but for the last value's.
+    distinct += [re.sub(r"(\\+)$", r"\1\1", value) for value in distinct]
+    ends = np.cumsum(sizes)
+    inner = np.ones(len(encoded), np.int64)
+    inner[ends[sizes > 0] - 1] = 0
+    codes = encoded.indices.to_numpy() + inner * len(encoded.dictionary)
+    flat = pa.array(distinct, pa.string()).take(pa.array(codes))
+    joined = pc.binary_join(pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), flat), "|")
+    return pc.if_else(pa.array(sizes > 0), joined, pa.scalar(None, pa.string()))
 
 
 def long_labels(attributes: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     """Return the label table (image, attribute, value) of attribute columns, ordered by attribute, then image."""
-    rows: list[np.ndarray] = []
-    names: list[pa.Array] = []
-    values: list[pa.Array] = []
-    for name, column in attributes.items():
-        cells = column.to_pylist() if is_list(column) else text(column).to_pylist()
-        flat: list[str] = []
-        owner: list[int] = []
-        for row, cell in enumerate(cells):
-            found = [] if cell is None else split_values(cell) if isinstance(cell, str) else [str(v) for v in cell]
-            flat += found
-            owner += [row] * len(found)
-        rows.append(np.asarray(owner, np.int32))
-        names.append(pa.array([name] * len(flat), pa.string()))
-        values.append(pa.array(flat, pa.string()))
+    found = {name: _values(column) for name, column in attributes.items()}
+    rows = [owner for owner, _ in found.values()]
     return pa.table(
         {
-            "image": pa.array(np.concatenate([np.zeros(0, np.int32), *rows]), pa.int32()),
-            "attribute": pa.chunked_array(names, pa.string()),
-            "value": pa.chunked_array(values, pa.string()),
+            "image": pa.array(np.concatenate([np.zeros(0, np.int64), *rows]).astype(np.int32)),
+            "attribute": pa.chunked_array(
+                [pa.repeat(name, len(owner)) for name, (owner, _) in found.items()], pa.string()
+            ),
+            "value": pa.chunked_array([values for _, values in found.values()], pa.string()),
         }
     ).combine_chunks()
 
 
+def _values(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Row number and text of every value in a column, row by row; blanks, and repeats within a row, go."""
+    if is_list(column):
+        cells = column.cast(pa.list_(column.type.value_type)).combine_chunks()
+        owner = pc.list_parent_indices(cells).to_numpy()
+        encoded = text(plain(pa.chunked_array([cells.flatten()]))).combine_chunks().dictionary_encode()
+        codes = pc.fill_null(encoded.indices, -1).to_numpy()
+        _, first = np.unique(owner * (len(encoded.dictionary) + 1) + codes, return_index=True)
+        kept = np.sort(first[codes[first] >= 0])
+        return owner[kept], encoded.dictionary.take(pa.array(codes[kept]))
+    encoded = text(column).combine_chunks().dictionary_encode()
+    # Each different cell is split once.
+    split = [split_values(cell) for cell in encoded.dictionary.to_pylist()]
+    pieces = pa.array([value for values in split for value in values], pa.string())
+    sizes = np.array([len(values) for values in split], np.int64)
+    rows = np.flatnonzero(encoded.indices.is_valid())
+    codes = encoded.indices.drop_null().to_numpy()
+    owner, place = spread(np.cumsum(sizes)[codes] - sizes[codes], sizes[codes])
+    return rows[owner], pieces.take(pa.array(place))
+
+
+def spread(
+    starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Lay out the ranges start .. start + size one after the other.
+
+    Returns:
+        for every element the number of its range, and its place.
+
+    >>> spread(np.array([5, 0, 9]), np.array([2, 0, 1]))
+    (array([0, 0, 2]), array([5, 6, 9]))
+    """
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    return owner, np.arange(len(owner)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+
+
 def wide_labels(labels: pa.Table, attributes: Sequence[str], count: int) -> dict[str, pa.Array]:
     """Inverse of ``long_labels``: one list<string> column of ``count`` rows per attribute."""
-    cells: dict[str, list[list[str] | None]] = {name: [None] * count for name in attributes}
-    for row, name, value in zip(*(labels[key].to_pylist() for key in ("image", "attribute", "value")), strict=True):
-        column = cells[name]
-        found = column[row]
-        if found is None:
-            column[row] = [value]
-        else:
-            found.append(value)
-    return {name: pa.array(column, pa.list_(pa.string())) for name, column in cells.items()}
-
-
-def join_values(column: pa.Array) -> pa.Array:
-    """Lists of values as CSV cells."""
-    cells = column.to_pylist()
-    return pa.array([c and "|".join(v.replace("|", "\\|") for v in c) for c in cells], pa.string())
+    wide = {}
+    for name in attributes:
+        rows = labels.filter(pc.equal(labels["attribute"], name)).combine_chunks()
+        owner = rows["image"].to_numpy()
+        values = rows["value"].take(pa.array(np.argsort(owner, kind="stable"))).combine_chunks()
+        sizes = np.bincount(owner, minlength=count)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        wide[name] = pa.ListArray.from_arrays(offsets, values, mask=pa.array(sizes == 0))
+    return wide
 
 
 def numbers(table: pa.Table, name: str, path: Path) -> pa.Array | pa.ChunkedArray:
@@ -146,14 +202,9 @@ def numbers(table: pa.Table, name: str, path: Path) -> pa.Array | pa.ChunkedArra
     kind = pa.list_(pa.float64())
     if name not in table.column_names:
         return pa.nulls(table.num_rows, kind)
-    cells = table[name].to_pylist()
     parsed: list[list[float] | None] = []
-    for row, cell in enumerate(cells):
-        try:
-            values = cell if cell is None or isinstance(cell, list) else [float(part) for part in _commas(cell)]
-        except ValueError:
-            values = [math.nan]
-        values = values or None
+    for row, cell in enumerate(table[name].to_pylist()):
+        values = _floats(cell)
         right = values is None or (len(values) == 4 if name == "box" else len(values) % 3 == 0)
         if not right or (values is not None and not all(map(math.isfinite, values))):
             expected = "four numbers x1 y1 x2 y2" if name == "box" else "triples x y visibility"
@@ -162,34 +213,57 @@ def numbers(table: pa.Table, name: str, path: Path) -> pa.Array | pa.ChunkedArra
     return pa.array(parsed, kind)
 
 
+def _floats(cell: Any) -> list[float] | None:
+    """Numbers of one cell, None for an empty one, NaN for what is no number."""
+    if cell is None:
+        return None
+    try:
+        parts = cell.replace(",", " ").replace(";", " ").split() if isinstance(cell, str) else cell
+        return [float(part) for part in parts] or None
+    except (TypeError, ValueError):
+        return [math.nan]
+
+
 def join_numbers(column: pa.ChunkedArray) -> pa.Array:
     """Lists of numbers as CSV cells."""
-    return pa.array([cell and " ".join(f"{v:g}" if v == int(v) and abs(v) < 1e6 else repr(v) for v in cell) for cell in column.to_pylist()], pa.string())
+    return pa.array([cell and " ".join(map(_number, cell)) for cell in column.to_pylist()], pa.string())
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if value == int(value) and abs(value) < 1e6 else repr(value)
+
+
+def csv_cells(column: pa.ChunkedArray, name: str, path: Path) -> pa.Array | pa.ChunkedArray:
+    """Any column of the image table as CSV can hold it.
+
+    Raises:
+        CatalogueError: structures, or bytes.
+    """
+    if name in ("box", "landmarks"):
+        return join_numbers(column)
+    kind = column.type.value_type if is_list(column) else column.type
+    if not is_readable(kind):
+        raise CatalogueError(f"cannot write column {name!r} of {column.type} to {path}: give a name ending in .parquet")
+    if not is_list(column):
+        return column
+    return join_values(column.cast(pa.list_(pa.string())).combine_chunks())
 
 
 def metadata(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Metadata as int64 or float64 where every cell is a number, else as it is (text stripped)."""
+    """Metadata as int64 or float64 where every cell is a number, else as it is: text stripped, NaN missing."""
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
     cleaned = text(column)
     present = cleaned.drop_null().to_pylist()
     # A leading zero is a code (an article number, a post code), not a quantity.
-    coded = any(len(v) > 1 and v[0] == "0" and v[1] not in ".," for v in present)
-    if present and not coded and all(_is_number(value) for value in present):
-        for kind in (pa.int64(), pa.float64()):
-            try:
-                return cleaned.cast(kind)
-            except pa.ArrowInvalid:
-                continue
-    return cleaned
-
-
-def _commas(cell: str) -> list[str]:
-    return cell.replace(",", " ").replace(";", " ").split()
-
-
-def _is_number(value: str) -> bool:
+    coded = any(len(v) > 1 and v[0] == "0" and v[1] != "." for v in present)
+    if not present or coded or not all(map(_NUMBER.fullmatch, present)):
+        return cleaned
+    whole = all(map(_INTEGER.fullmatch, present))
     try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False
+        return cleaned.cast(pa.int64() if whole else pa.float64())
+    except pa.ArrowInvalid:
+        # Digits beyond 64 bits are a code too; as float64 they would change.
+        return cleaned

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import types
+import math
+import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -161,18 +163,20 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such recipe, not YAML, an unknown key (names the nearest one), a value of the wrong type.
     """
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise RecipeError(f"no recipe at {path}; the built-in ones are {', '.join(recipe_names())}")
-        text = path.read_text(encoding="utf-8")
-    elif str(source) in recipe_names():
-        text = files("lapel.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
-    else:
-        raise RecipeError(f"{unknown('recipe', source, recipe_names())}; or give a .yaml file")
     try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        if path.suffix in (".yaml", ".yml") or path.is_file():
+            if not path.is_file():
+                raise RecipeError(f"no recipe at {path}; the built-in ones are {', '.join(recipe_names())}")
+            text = path.read_text(encoding="utf-8")
+        elif str(source) in recipe_names():
+            text = files("lapel.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
+        else:
+            raise RecipeError(f"{unknown('recipe', source, recipe_names())}; or give a .yaml file")
+        data = _section(yaml.load(text, _Loader), str(source), "a recipe")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {source}: {error.strerror}") from error
     for override in overrides:
         _override(data, override)
     return from_dict(data, str(source))
@@ -182,11 +186,31 @@ def from_dict(data: Any, source: str = "recipe") -> Recipe:
     """Build a recipe from nested dictionaries.
 
     Raises:
-        RecipeError: an unknown key or a value of the wrong type, by its full name.
+        RecipeError: an unknown key, or a value of the wrong type or out of range, by its full name.
     """
     recipe: Recipe = _build(Recipe, data, source, "")
     _check(recipe, source)
     return recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a repeated key is an error; else the last one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} is there twice", node.value[place][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _section(data: Any, source: str, name: str) -> dict[str, Any]:
+    """Return a section, of which an empty one in YAML is None."""
+    if data is not None and not isinstance(data, Mapping):
+        raise RecipeError(f"{source}: expected {name} to hold sections or keys, found {data!r}")
+    return dict(data or {})
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -196,27 +220,34 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override!r}: expected section.key=value, for example training.epochs=5")
     node = data
     for part in parts[:-1]:
-        node = node.setdefault(part, {})
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
         if not isinstance(node, dict):
             raise RecipeError(f"--set {override!r}: {part!r} holds a value, not a section")
+    hint: Any = Recipe
+    for part in parts:
+        hint = typing.get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
     try:
-        node[parts[-1]] = yaml.safe_load(text) if text else ""
+        # What is to be text stays as it is typed: a path may be 2024, or hold a colon.
+        verbatim = hint is str or (typing.get_origin(hint) is tuple and not text.lstrip().startswith("["))
+        node[parts[-1]] = text if verbatim or not text else yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: the value is not YAML") from error
 
 
 def _build(kind: Any, data: Any, source: str, prefix: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise RecipeError(f"{source}: expected {prefix or 'a recipe'} to hold sections or keys, found {data!r}")
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
-    for key, value in data.items():
+    for key, value in _section(data, source, prefix.rstrip(".") or "a recipe").items():
         if key not in hints:
             raise RecipeError(f"{source}: {unknown('key', f'{prefix}{key}', [f'{prefix}{name}' for name in hints])}")
         hint = hints[key]
         name = f"{prefix}{key}"
         values[key] = (
-            _build(hint, value, source, f"{name}.") if dataclasses.is_dataclass(hint) else _convert(hint, value, name, source)
+            _build(hint, value, source, f"{name}.")
+            if dataclasses.is_dataclass(hint)
+            else _convert(hint, value, name, source)
         )
     return kind(**values)
 
@@ -228,44 +259,74 @@ def _convert(hint: Any, value: Any, name: str, source: str) -> Any:
             raise RecipeError(f"{source}: {unknown(f'value of {name}', value, arguments)}")
         return value
     if origin is tuple:
-        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        items = value.split(",") if isinstance(value, str) else value
         if isinstance(items, list | tuple):
-            return tuple(_convert(arguments[0], item, name, source) for item in items)
+            stripped = [item.strip() if isinstance(item, str) else item for item in items]
+            return tuple(_convert(arguments[0], item, name, source) for item in stripped if item != "")
     elif origin is dict:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return dict(value)
     elif hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            # YAML reads 1e-4 as text.
-            return float(value)
-        except ValueError:
-            pass
-    elif isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        # YAML reads 1e-4 as text.
+        with contextlib.suppress(ValueError):
+            if math.isfinite(float(value)):
+                return float(value)
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    elif hint is str and value is None:
+    elif name == "model.weights" and value is None:
         return "none"
-    wanted = hint.__name__ if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) else str(hint)
-    raise RecipeError(f"{source}: expected {name} to be {wanted}, found {value!r}")
+    raise RecipeError(f"{source}: expected {name} to be {_WANTED[origin or hint]}, found {value!r}")
+
+
+_WANTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list",
+    dict: "keys with values",
+}
+
+# Below these no training can run.
+_LEAST = {
+    "data.split_seed": 0,
+    "image.height": 32,
+    "image.width": 32,
+    "image.cache_gb": 0,
+    "training.batch": 2,
+    "training.epochs": 1,
+    "training.minutes": 0,
+    "training.head_lr": 0,
+    "training.weight_decay": 0,
+    "training.decay_every": 1,
+    "training.clip": 0,
+    "training.margin": 0,
+    "training.proxy_weight": 0,
+    "training.class_weight": 0,
+    "training.validate_every": 1,
+}
+_ABOVE_ZERO = ("training.lr", "training.decay", "training.temperature", "training.proxy_temperature")
+_BELOW_ONE = ("image.jitter", "training.warmup", "training.smoothing", "training.average")
 
 
 def _check(recipe: Recipe, source: str) -> None:
     """Refuse values that no training can run with."""
-    image, training = recipe.image, recipe.training
-    rules = [
-        (image.height >= 32 and image.width >= 32, "image.height and image.width", "at least 32", (image.height, image.width)),
-        (0 < image.zoom <= 1, "image.zoom", "above 0 and at most 1", image.zoom),
-        (training.batch >= 2, "training.batch", "at least 2", training.batch),
-        (training.epochs >= 1, "training.epochs", "at least 1", training.epochs),
-        (training.triplets >= training.batch, "training.triplets", "at least one batch", training.triplets),
-        (training.lr > 0, "training.lr", "above 0", training.lr),
-        (training.temperature > 0, "training.temperature", "above 0", training.temperature),
-        (0 <= training.average < 1, "training.average", "from 0 to below 1", training.average),
-        (0 <= recipe.data.max_failed <= 1, "data.max_failed", "from 0 to 1", recipe.data.max_failed),
-        (len(recipe.model.mean) in (0, 3) and len(recipe.model.mean) == len(recipe.model.std), "model.mean and model.std", "three numbers each, or none", (recipe.model.mean, recipe.model.std)),
+    image, model, training = recipe.image, recipe.model, recipe.training
+    found = {name: operator.attrgetter(name)(recipe) for name in (*_LEAST, *_ABOVE_ZERO, *_BELOW_ONE)}
+    rules = [(name, found[name] >= least, f"at least {least}", found[name]) for name, least in _LEAST.items()]
+    rules += [(name, found[name] > 0, "above 0", found[name]) for name in _ABOVE_ZERO]
+    rules += [(name, 0 <= found[name] < 1, "from 0 to below 1", found[name]) for name in _BELOW_ONE]
+    three = (len(model.mean), len(model.std)) in ((0, 0), (3, 3)) and all(level > 0 for level in model.std)
+    rules += [
+        ("data.max_failed", 0 <= recipe.data.max_failed <= 1, "from 0 to 1", recipe.data.max_failed),
+        ("image.zoom", 0 < image.zoom <= 1, "above 0 and at most 1", image.zoom),
+        ("model.mean and model.std", three, "three numbers each, std above 0, or none", (model.mean, model.std)),
+        ("training.triplets", training.triplets >= training.batch, "at least one batch", training.triplets),
+        ("training.seed", 0 <= training.seed < 2**32, f"from 0 to {2**32 - 1}", training.seed),
     ]
-    for right, name, expected, found in rules:
+    for name, right, expected, value in rules:
         if not right:
-            raise RecipeError(f"{source}: expected {name} {expected}, found {found}")
+            raise RecipeError(f"{source}: expected {name} {expected}, found {value}")
 
 
 def _plain(value: Any) -> Any:

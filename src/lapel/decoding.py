@@ -240,10 +240,7 @@ def _what_is(data: bytes) -> str:
         return "a Git LFS pointer: run git lfs pull"
     if head.startswith(b"%pdf"):
         return "a PDF document, not an image"
-    if (
-        data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
-        or data[8:12] == b"WEBP"
-    ):
+    if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or data[8:12] == b"WEBP":
         return "truncated or damaged in its header"
     if head.startswith((b"{", b"[", b"<?xml", b"<")):
         return "JSON or XML text, not an image"

@@ -54,9 +54,7 @@ def evaluate(
     chosen = whole.split(split)
     vectors, missing = embed_catalogue(embedder, chosen, config.recipe.data.max_failed, quiet)
     keep = [embedder.attributes.index(name) for name in attributes]
-    result = attribute_retrieval(
-        vectors[:, keep], chosen, attributes, share=share, seed=seed, missing=missing
-    )
+    result = attribute_retrieval(vectors[:, keep], chosen, attributes, share=share, seed=seed, missing=missing)
     absent = {name: "not in this catalogue" for name in embedder.attributes if name not in attributes}
     result = replace(result, not_evaluated={**result.not_evaluated, **absent})
     if json is not None:

@@ -29,7 +29,13 @@ class Feed:
     """
 
     def __init__(
-        self, recipe: Recipe, training: Catalogue, labels: list[Any], names: list[str], pre: Preprocessing, fabric: Fabric
+        self,
+        recipe: Recipe,
+        training: Catalogue,
+        labels: list[Any],
+        names: list[str],
+        pre: Preprocessing,
+        fabric: Fabric,
     ) -> None:
         self.image, self.settings, self.pre, self.fabric = recipe.image, recipe.training, pre, fabric
         self.labels = labels
@@ -63,11 +69,17 @@ class Feed:
         mine = slice(rank * size, (rank + 1) * size)
         first = epoch * self.steps
         if self.sampler is None:
-            batches = [rows[mine] for rows in itertools.islice(pair_batches(self.labels, size * world, seed), skip, self.steps)]
+            batches = [
+                rows[mine] for rows in itertools.islice(pair_batches(self.labels, size * world, seed), skip, self.steps)
+            ]
             for number, (rows, images) in enumerate(self.source.batches(batches)):
-                labels = [torch.from_numpy(hot[rows]).to(self.fabric.device) for hot in self.labels]
                 if len(rows) >= 2:
-                    yield self._images(images, first + skip + number), labels
+                    # An unreadable image leaves an unlabelled place, which no loss counts: processes that gather each
+                    # other's batches need them of one size.
+                    gap = size - len(rows)
+                    labels = [torch.from_numpy(np.pad(hot[rows], ((0, gap), (0, 0)))) for hot in self.labels]
+                    images = torch.cat([images, images[:1].expand(gap, -1, -1, -1)]) if gap else images
+                    yield self._images(images, first + skip + number), [hot.to(self.fabric.device) for hot in labels]
             return
         drawn = triplet_batches(self.sampler, self.settings.triplets, size * world, seed)
         chosen = [(t[mine], n[mine]) for t, n in itertools.islice(drawn, skip, self.steps)]
@@ -89,6 +101,12 @@ class Feed:
             (self.settings.seed * 1_000_003 + step) * self.fabric.world_size + self.fabric.global_rank
         )
         images = augment(
-            images, generator, image.flip, (image.zoom, 1.0), 1.05 if image.zoom < 1 else 1.0, image.jitter, image.jitter
+            images,
+            generator,
+            image.flip,
+            (image.zoom, 1.0),
+            1.05 if image.zoom < 1 else 1.0,
+            image.jitter,
+            image.jitter,
         )
         return normalise(images.to(self.fabric.device, non_blocking=True), self.pre, torch.channels_last)

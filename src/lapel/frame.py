@@ -50,8 +50,7 @@ class Preprocessing:
                 raise RecipeError(f"preprocessing {name} must be a whole number of pixels, got {side!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise RecipeError(
-                "preprocessing mean and std must be 3 numbers each, std above 0; "
-                f"got {self.mean} and {self.std}"
+                f"preprocessing mean and std must be 3 numbers each, std above 0; got {self.mean} and {self.std}"
             )
         if not 0 <= self.fill <= 255:
             raise RecipeError(f"preprocessing fill must be a level from 0 to 255, got {self.fill!r}")

@@ -52,7 +52,7 @@ class Journal:
                     kept.append(line + "\n")
         atomic_write(self.path, "".join(kept))
         self._stream = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
     def step(self, state: State, loss: Tensor, rate: float, images: int) -> None:
         """Count one optimiser step; reading the loss off the device waits for it, so that is done rarely."""
@@ -78,14 +78,14 @@ class Journal:
         self._stream.flush()
         for name, value in line.items():
             if name != "step":
-                self._board.add_scalar(f"{group}/{name.removeprefix('val_')}", value, line["step"])  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"{group}/{name.removeprefix('val_')}", value, line["step"])
 
     def close(self, skipped: Sequence[Failure] = ()) -> None:
         """Close the files and list the images that were left out, with reasons."""
         if not self.enabled:
             return
         self._stream.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
         if skipped:
             lines = [{"image": str(failure.path), "reason": failure.reason} for failure in skipped]
             atomic_write(self.skipped, json.dumps(lines, indent=2, ensure_ascii=False) + "\n")

@@ -26,12 +26,14 @@ def triplet_loss(positive: Tensor, negative: Tensor, margin: float = 0.2) -> Ten
 
 def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
     """Binary cross-entropy of attribute logits (B, n) against the one-hot attribute (B,) (AG-MAN eq 7, w_a = 1)."""
-    return F.binary_cross_entropy_with_logits(logits.float(), F.one_hot(attributes, logits.shape[-1]).float())
+    logits = _single(logits)
+    return F.binary_cross_entropy_with_logits(logits, F.one_hot(attributes, logits.shape[-1]).to(logits.dtype))
 
 
 def labelled_attribute_loss(logits: Tensor, labelled: Tensor) -> Tensor:
-    """The same for a batch without a chosen attribute: targets are the attributes an image is labelled with, (B, n) bool."""
-    return F.binary_cross_entropy_with_logits(logits.float(), labelled.float())
+    """The same without a chosen attribute: targets are the attributes an image is labelled with, (B, n) bool."""
+    logits = _single(logits)
+    return F.binary_cross_entropy_with_logits(logits, labelled.to(logits.dtype))
 
 
 class Combination(nn.Module):
@@ -41,8 +43,8 @@ class Combination(nn.Module):
         count: number of losses.
         mode: ``fixed`` is 1:1, to which the official code amounts (its weights never reach the optimiser).
             ``learned`` learns w_i in 0.5 e^{-w_i} L_i + 0.5 w_i, which has its minimum at e^{w_i} = L_i.
-            ``printed`` is 0.5 e^{w_i} L_i + w_i as the paper prints it: it has no minimum, w_i runs to minus infinity and
-            the losses' weight tends to zero. It is here to be looked at, not to train with.
+            ``printed`` is 0.5 e^{w_i} L_i + w_i as the paper prints it: it has no minimum, w_i runs to minus infinity
+            and the losses' weight tends to zero. It is here to be looked at, not to train with.
     """
 
     def __init__(self, count: int, mode: Literal["fixed", "learned", "printed"] = "fixed") -> None:
@@ -52,7 +54,7 @@ class Combination(nn.Module):
 
     def forward(self, losses: Sequence[Tensor]) -> Tensor:
         """Scalars -> one scalar."""
-        stacked = torch.stack([loss.float() for loss in losses])
+        stacked = torch.stack([_single(loss) for loss in losses])
         if self.mode == "fixed":
             return stacked.sum()
         if self.mode == "learned":
@@ -73,16 +75,18 @@ def pair_loss(vectors: Tensor, labels: Sequence[Tensor], temperature: float = 0.
         labels: per attribute a multi-hot (B, V_a) matrix; an all-zero row is an image without a label.
         temperature: t.
     """
-    per_attribute = vectors.float().transpose(0, 1)
-    similarity = per_attribute @ per_attribute.transpose(1, 2) / temperature
-    shared = torch.stack([hot.float() @ hot.float().T for hot in labels]) > 0
+    # Autocast would multiply in bf16, whose rounding the temperature magnifies.
+    with torch.autocast(vectors.device.type, enabled=False):
+        per_attribute = _single(vectors).transpose(0, 1)
+        similarity = per_attribute @ per_attribute.transpose(1, 2) / temperature
+        shared = torch.stack([hot.float() @ hot.float().T for hot in labels]) > 0
     labelled = torch.stack([hot.any(1) for hot in labels])
     other = ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     compared = labelled.unsqueeze(2) & labelled.unsqueeze(1) & other
     positive = shared & compared
     anchor = positive.any(2) & (compared & ~positive).any(2)
     if not anchor.any():
-        return vectors.sum() * 0.0
+        return similarity.sum() * 0.0
     logits = similarity.masked_fill(~compared, -torch.inf)
     # An anchor without comparisons has only -inf; its row is left out below, so keep it finite for the gradient.
     norm = torch.logsumexp(torch.where(anchor.unsqueeze(2), logits, torch.zeros_like(logits)), 2, keepdim=True)
@@ -97,6 +101,7 @@ class ValueProxies(nn.Module):
         counts: values of each attribute.
         width: embedding size D.
         temperature: divides the cosines.
+        smoothing: share of each target that is spread evenly over all values of the attribute.
     """
 
     def __init__(self, counts: Sequence[int], width: int, temperature: float = 0.1, smoothing: float = 0.0) -> None:
@@ -107,15 +112,28 @@ class ValueProxies(nn.Module):
         self.proxies = nn.Parameter(torch.randn(sum(self.counts), width) * width**-0.5)
 
     def forward(self, vectors: Tensor, labels: Sequence[Tensor]) -> Tensor:
-        """Unit embeddings (B, A, D) and per attribute multi-hot labels (B, V_a) -> mean cross-entropy over labels."""
-        loss, count = vectors.new_zeros(()), 0
-        for number, (proxies, hot) in enumerate(zip(self.proxies.split(self.counts), labels, strict=True)):
+        """Unit embeddings (B, A, D) and per attribute multi-hot labels (B, V_a) -> a scalar.
+
+        It is the mean cross-entropy over all labelled (image, attribute) pairs; an image with several values of an
+        attribute has them as equal shares of its target. Attributes of fewer than two values are left out.
+        """
+        # Every parameter has a gradient even where nothing is labelled, or distributed processes would wait for it.
+        loss, count = (_single(vectors).sum() + self.proxies.sum()) * 0.0, 0
+        for number, (proxies, hot) in enumerate(zip(self.proxies.split_with_sizes(self.counts), labels, strict=True)):
             rows = hot.any(1)
             if not rows.any() or hot.shape[1] < 2:
                 continue
-            cosines = vectors[rows, number].float() @ F.normalize(proxies.float(), dim=-1).T
-            target = hot[rows].float()
+            with torch.autocast(vectors.device.type, enabled=False):
+                chosen = _single(vectors[rows, number])
+                cosines = chosen @ F.normalize(proxies.to(chosen.dtype), dim=-1).T
+            target = hot[rows].to(cosines.dtype)
             target = target / target.sum(1, keepdim=True)
-            loss = loss + F.cross_entropy(cosines / self.temperature, target, label_smoothing=self.smoothing, reduction="sum")
+            logits = cosines / self.temperature
+            loss = loss + F.cross_entropy(logits, target, label_smoothing=self.smoothing, reduction="sum")
             count += int(rows.sum())
         return loss / max(count, 1)
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """Half precision as float32; anything finer as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

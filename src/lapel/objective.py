@@ -1,4 +1,4 @@
-"""From a batch of images to the loss: what Fabric wraps, so that every parameter's gradient is averaged over processes."""
+"""From a batch of images to the loss: what Fabric wraps, so that gradients are averaged over processes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Objective(nn.Module):
             if config.proxy_weight > 0 and config.batching == "pairs"
             else None
         )
+        self.numbers: Tensor
         self.register_buffer("numbers", torch.arange(len(values)), persistent=False)
 
     def forward(self, images: Tensor, labels: Tensor | Sequence[Tensor]) -> Tensor:
@@ -84,7 +85,9 @@ class Objective(nn.Module):
         if self.combine is None or features.logits is None:
             return loss
         labelled = torch.stack([hot.any(1) for hot in labels], 1)
-        combined: Tensor = self.combine([loss, self.config.class_weight * labelled_attribute_loss(features.logits, labelled)])
+        combined: Tensor = self.combine(
+            [loss, self.config.class_weight * labelled_attribute_loss(features.logits, labelled)]
+        )
         return combined
 
 
@@ -97,7 +100,7 @@ def gather(vectors: Tensor, labels: Sequence[Tensor]) -> tuple[Tensor, Sequence[
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return vectors, labels
-    from torch.distributed.nn.functional import all_gather  # type: ignore[attr-defined]
+    from torch.distributed.nn.functional import all_gather
 
     every = torch.cat(all_gather(vectors.contiguous()))
     widths = [hot.shape[1] for hot in labels]

@@ -21,7 +21,7 @@ class _Group:
     labelled: Rows  # (L,) image rows
     members: Rows  # positions in `labelled`, grouped by value, ascending within a value
     starts: Rows  # (V + 1,) where each value's members start
-    ranks: Rows  # members minus their rank within the value, offset by value: see `draw_others`
+    ranks: Rows  # members minus their rank within the value, offset by value: see `_group`
 
 
 class TripletSampler:
@@ -93,7 +93,8 @@ def _draw(group: _Group, count: int, rng: np.random.Generator) -> Rows:
     other = rng.integers(len(group.labelled) - size)
     before = np.searchsorted(group.ranks, other + value * (len(group.labelled) + 1), "right") - start
     places = np.stack([group.members[start + anchor], group.members[start + positive], other + before], 1)
-    return group.labelled[places]
+    found: Rows = group.labelled[places]
+    return found
 
 
 def triplet_batches(
@@ -108,10 +109,11 @@ def triplet_batches(
 def pair_batches(labels: Sequence[npt.NDArray[np.bool_]], batch: int, seed: Sequence[int]) -> Iterator[Rows]:
     """Batches of one epoch for the every-pair mode: each labelled image once, shuffled, the last short batch dropped.
 
-    Images without any label take no part. With fewer labelled images than ``batch`` there is one batch of them all.
+    Images without any label take no part. With fewer labelled images than ``batch`` there is one batch of them all;
+    with none there is no batch.
     """
     rows = np.flatnonzero(np.any([hot.any(1) for hot in labels], axis=0))
     order = np.random.default_rng(seed).permutation(rows)
-    size = min(batch, len(order))
+    size = max(1, min(batch, len(order)))
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

@@ -57,9 +57,7 @@ def parse_weights(attributes: Sequence[str]) -> dict[str, float]:
         except ValueError:
             weight = math.nan
         if not name or not math.isfinite(weight):
-            raise SearchIndexError(
-                f"--attribute {option}: expected NAME or NAME=NUMBER, such as neckline=0.5"
-            )
+            raise SearchIndexError(f"--attribute {option}: expected NAME or NAME=NUMBER, such as neckline=0.5")
         if name in weights:
             raise SearchIndexError(f"--attribute {name} is given twice; give one weight per attribute")
         weights[name] = weight
@@ -70,8 +68,7 @@ def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     """Print hits, best first, as JSON or as a table: rank, score, image, item, cosine per attribute."""
     if as_json:
         rows = [
-            {"rank": rank, **{f.name: getattr(hit, f.name) for f in fields(hit)}}
-            for rank, hit in enumerate(hits, 1)
+            {"rank": rank, **{f.name: getattr(hit, f.name) for f in fields(hit)}} for rank, hit in enumerate(hits, 1)
         ]
         print(json.dumps(rows, indent=2, default=str))
         return

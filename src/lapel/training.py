@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lapel.catalogue import Catalogue
-from lapel.checkpoint import State, load_state, save_state
+from lapel.checkpoint import NAME, State, load_state, save_state
 from lapel.config import Recipe, TrainingConfig
 from lapel.errors import CatalogueError, RecipeError, RunError, unknown
 from lapel.evaluation.protocols import attribute_retrieval
@@ -71,7 +71,8 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     fabric.barrier()
     lightning_fabric.seed_everything(settings.seed, verbose=False)
 
-    model = build_model(recipe, len(attributes), resume)
+    restored = resume and (run / NAME).exists()
+    model = build_model(recipe, len(attributes), restored)
     pre = preprocessing(recipe, model)
     config = RunConfig(
         {"name": recipe.model.name, "trunk": recipe.model.trunk, "dim": model.dim}
@@ -91,9 +92,13 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     labels = [training.multi_hot(name, found) for name, found in values.items()]
     feed = Feed(recipe, training, labels, list(values), pre, fabric)
     held_out = ImageSource(
-        validation.paths(), pre, validation.boxes(), int(recipe.image.cache_gb * 2**30 / 8), max_failed=recipe.data.max_failed
+        validation.paths(),
+        pre,
+        validation.boxes(),
+        int(recipe.image.cache_gb * 2**30 / 8),
+        max_failed=recipe.data.max_failed,
     )
-    state = load_state(run, objective, optimiser, average) if resume and (run / "last.safetensors").exists() else State()
+    state = load_state(run, objective, optimiser, average) if restored else State()
     if fabric.is_global_zero:
         config.write(run)
     journal = Journal(run, state.step, enabled=fabric.is_global_zero)
@@ -105,6 +110,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         task = progress.add_task("training", total=total * feed.images, completed=state.step * feed.images, note="")
         try:
             while state.step < total and not state.done:
+                before = state.step
                 for images, targets in feed.epoch(state.step // feed.steps, state.step % feed.steps):
                     state.elapsed = time.monotonic() - clock
                     share = _share(state, total, settings, fabric)
@@ -121,13 +127,21 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                         average.update_parameters(objective.model)
                     journal.step(state, loss, optimiser.param_groups[0]["lr"], feed.images)
                     if journal.shown:
-                        progress.update(task, completed=state.step * feed.images, note=_note(journal, state, share))
+                        expected = total if settings.minutes <= 0 else min(total, state.step / max(share, 1e-9))
+                        note = _note(journal, state)
+                        progress.update(
+                            task, completed=state.step * feed.images, total=int(expected) * feed.images, note=note
+                        )
                     state.done = settings.minutes > 0 and share >= 1.0
                     if fabric.is_global_zero and time.monotonic() - saved > SAVE_SECONDS:
                         save_state(run, objective, optimiser, average, state)
                         saved = time.monotonic()
                     if state.done:
                         break
+                if state.step == before:
+                    raise CatalogueError(
+                        f"no batch of catalogue {catalogue.name!r} has two readable images: 'lapel data check' says why"
+                    )
                 epoch = math.ceil(state.step / feed.steps)
                 if epoch % settings.validate_every == 0 or state.step >= total or state.done:
                     if fabric.is_global_zero:
@@ -148,7 +162,8 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
             raise
         finally:
             journal.close(feed.failures + held_out.failures)
-        progress.update(task, completed=total * feed.images if not state.done else state.step * feed.images)
+        done = state.step * feed.images
+        progress.update(task, completed=done, total=done, note=_note(journal, state))
     return run
 
 
@@ -177,13 +192,13 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
             chosen.append(name)
         elif wanted:
             raise CatalogueError(
-                f"attribute {name!r} cannot be trained: {(sizes >= 2).sum()} of its {len(sizes)} values have two or more "
-                "training images, at least two values are needed to tell apart"
+                f"attribute {name!r} cannot be trained: {(sizes >= 2).sum()} of its {len(sizes)} values have two or "
+                "more training images, at least two values are needed to tell apart"
             )
     if not chosen:
         raise CatalogueError(
-            f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training images each. "
-            "'lapel data check' lists the counts"
+            f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training "
+            "images each. 'lapel data check' lists the counts"
         )
     return catalogue, chosen
 
@@ -210,10 +225,10 @@ def use_bf16(precision: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def build_model(recipe: Recipe, attributes: int, resume: bool) -> AGMAN:
+def build_model(recipe: Recipe, attributes: int, restored: bool) -> AGMAN:
     """Build the recipe's model; resuming needs no pretrained weights, they are in the state."""
     spec = recipe.model
-    weights: bool | str = {"hub": True, "none": False}.get(spec.weights, spec.weights)
+    weights: bool | str = not restored and {"hub": True, "none": False}.get(spec.weights, spec.weights)
     return build(spec.name, attributes, spec.trunk, weights, trunk_options=spec.trunk_options, **spec.options)
 
 
@@ -256,7 +271,9 @@ def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.opti
             rate = settings.lr if id(parameter) in trunk else settings.head_lr or settings.lr
             decay = settings.weight_decay if settings.optimiser == "adamw" and parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
-    listed = [{"params": found, "lr": rate, "base": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+    listed = [
+        {"params": found, "lr": rate, "base": rate, "weight_decay": decay} for (rate, decay), found in groups.items()
+    ]
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(listed)
 
@@ -305,9 +322,9 @@ def _set_rate(optimiser: Any, settings: TrainingConfig, share: float, epoch: int
         group["lr"] = group["base"] * factor
 
 
-def _note(journal: Journal, state: State, share: float) -> str:
-    best = f", best val MAP {state.best:.2f}" if state.best > -math.inf else ""
-    return f"{share:.0%}, loss {journal.loss:.3f}{best}"
+def _note(journal: Journal, state: State) -> str:
+    best = f", val MAP {state.best:.1f}" if state.best > -math.inf else ""
+    return f"loss {journal.loss:.3f}{best}"
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

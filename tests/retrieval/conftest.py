@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lapel.errors import LapelError
 from lapel.catalogue import Catalogue
+from lapel.errors import LapelError
 from lapel.retrieval.index import Index
 from lapel.retrieval.indexing import IndexReport, index_catalogue
 

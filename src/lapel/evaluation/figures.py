@@ -124,9 +124,7 @@ def _height(tile: Tile, side: int) -> int:
     return _tall(side) + 8 + sum(int(size * _LEADING) for _, size, _ in _lines(tile))
 
 
-def _draw(
-    canvas: Image.Image, tile: Tile, place: tuple[int, int], side: int, rank: int | None, mark: bool
-) -> None:
+def _draw(canvas: Image.Image, tile: Tile, place: tuple[int, int], side: int, rank: int | None, mark: bool) -> None:
     """Draw one tile, ``side`` pixels wide, with its frame, tag, mark and caption; rank None is the query."""
     left, top = place
     draw = ImageDraw.Draw(canvas)

@@ -303,7 +303,7 @@ def triplet_relation(
         triplets: (T, 3) rows of anchor, positive, negative. CSN's files list anchor, far, close: swap first.
         attribute_index: (T,) the attribute of each triplet, a position on axis 1.
         margin: of the average loss.
-        chunk: triplets at a time; memory is about 50 ``chunk`` D bytes.
+        chunk: triplets at a time; memory is about 60 ``chunk`` D bytes.
         samples: bootstrap samples (over triplets) behind the interval of the accuracy.
         seed: of the bootstrap.
 

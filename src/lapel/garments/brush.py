@@ -91,9 +91,7 @@ class Brush:
         scale = self.pose.scale * FINE
         if part.edge:
             wide = max(2, round(0.42 * part.edge * scale))
-            pen.line(
-                [*path, path[0], path[1]], fill=min(255, int(190 * part.edge)), width=wide, joint="curve"
-            )
+            pen.line([*path, path[0], path[1]], fill=min(255, int(190 * part.edge)), width=wide, joint="curve")
         for mark in part.marks:
             where = (self.pose.forward(mark.path) - low) * FINE
             line = [tuple(p) for p in where.tolist()]
@@ -138,9 +136,7 @@ class Brush:
         u, v = x * cos - y * sin, x * sin + y * cos
         bend = np.float32(0.35)
         g = self.plain if part.tone == "plain" else self.g
-        colour = fabric.paint(
-            g, u + height * bend, v + crumple * np.float32(0.25), 1 / self.pose.scale, self.enlarge
-        )
+        colour = fabric.paint(g, u + height * bend, v + crumple * np.float32(0.25), 1 / self.pose.scale, self.enlarge)
         shade *= np.float32(part.gain)
         if part.tone == "inner":
             shade = shade * np.float32(0.52)
@@ -161,9 +157,7 @@ class Brush:
         if part.name == "body" and deep > 0.1:
             knots = self.drawing.profile.astype(np.float32)
             half = np.interp(y[:, y.shape[1] // 2], knots[:, 0], knots[:, 1]).astype(np.float32)[:, None]
-            phase = (
-                x / half * np.float32(count * np.pi / 2) + np.float32(self.phase) + crumple * np.float32(0.5)
-            )
+            phase = x / half * np.float32(count * np.pi / 2) + np.float32(self.phase) + crumple * np.float32(0.5)
             ramp = np.clip((y - np.float32(start)) / np.float32(hem - start), 0, 1)
             wave = np.sin(phase)
             wave = wave * np.float32(0.75) + np.float32(0.25) * np.sin(phase * np.float32(1.7) + 1)
@@ -174,9 +168,7 @@ class Brush:
         """Round a part off: darker towards its edges, more so on the side away from the light."""
         coarse = small.reduce(4)
         radius = max(1.2, self.pose.scale * 1.1)
-        soft = coarse.filter(ImageFilter.GaussianBlur(radius)).resize(
-            (shape[1], shape[0]), Image.Resampling.BILINEAR
-        )
+        soft = coarse.filter(ImageFilter.GaussianBlur(radius)).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
         rounded = np.asarray(soft, np.float32) / 255.0
         gx = fabric.slopes(rounded)[1] * np.float32(self.pose.scale * 3.0 * self.light)
         return np.asarray(0.84 + 0.2 * np.minimum(rounded, 1.0) + np.clip(gx, -0.14, 0.1), dtype=np.float32)

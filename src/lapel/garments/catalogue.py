@@ -95,12 +95,9 @@ def draw_catalogue(
         picture = render(garment, seed * 1_000_003 + item * 1009 + view, domain, size)
         name = f"images/{item:06d}-{view}.jpg"
         _save(to / name, picture)
-        rows.append(
-            {"image": name, "item": f"{item:06d}", "split": splits[item], "domain": domain, **_cells(picture)}
-        )
+        rows.append({"image": name, "item": f"{item:06d}", "split": splits[item], "domain": domain, **_cells(picture)})
         regions[name] = {
-            attribute: [[round(v, 1) for v in box] for box in boxes]
-            for attribute, boxes in picture.regions.items()
+            attribute: [[round(v, 1) for v in box] for box in boxes] for attribute, boxes in picture.regions.items()
         }
     atomic_write(to / "regions.json", json.dumps(regions) + "\n")
     atomic_write(drawn, record)
@@ -149,9 +146,7 @@ def _splits(order: _Order) -> list[str]:
 
 def _cells(picture: Rendered) -> dict[str, str]:
     box = " ".join(f"{value:g}" for value in picture.box)
-    landmarks = " ".join(
-        f"{x:.1f} {y:.1f} {int(visibility)}" for x, y, visibility in picture.landmarks.tolist()
-    )
+    landmarks = " ".join(f"{x:.1f} {y:.1f} {int(visibility)}" for x, y, visibility in picture.landmarks.tolist())
     return {"box": box, "landmarks": landmarks, **picture.labels}
 
 

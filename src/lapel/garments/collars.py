@@ -25,9 +25,7 @@ def break_point(g: Garment) -> float:
     return (24.0 if g.length == "cropped" else 30.0) + 4.0 * g.depth
 
 
-def around_neck(
-    g: Garment, neck: Points, stance: Stance, hem: float
-) -> tuple[list[Part], list[Part], Points]:
+def around_neck(g: Garment, neck: Points, stance: Stance, hem: float) -> tuple[list[Part], list[Part], Points]:
     """Return parts behind the neck, parts in front of the body, and the region that shows the attribute."""
     wide, high = float(neck[-1, 0]), float(neck[-1, 1])
     back = bezier((wide, high), (wide * 0.7, high + 2.6), (-wide * 0.7, high + 2.6), (-wide, high))
@@ -101,9 +99,7 @@ def _buttons(x: float, ys: list[float], radius: float = 0.95) -> list[Mark]:
 
 def _placket(low: float, high: float, wide: float, buttons: list[float]) -> Part:
     part = Part("placket", rectangle(-wide, low, wide, high), lift=0.5)
-    part.marks += [
-        Mark(points((s * (wide - 0.6), low), (s * (wide - 0.6), high)), 0.25, "faint") for s in (-1, 1)
-    ]
+    part.marks += [Mark(points((s * (wide - 0.6), low), (s * (wide - 0.6), high)), 0.25, "faint") for s in (-1, 1)]
     part.marks += _buttons(0.0, buttons)
     return part
 
@@ -176,17 +172,11 @@ def _hood(g: Garment, stance: Stance) -> tuple[list[Part], list[Part]]:
         bezier((13.0, 5.6), (9.6, 9.4), (5.0, 13.0), (0.4, 16.0)),
     )
     front = _pair("hood edge", flap, 1.0, [])
-    strings = [
-        Mark(points((s * 3.2, 11.4), (s * 3.6, 20.0), (s * 3.3, 28.0 - s)), 0.8, "trim") for s in (-1.0, 1.0)
-    ]
+    strings = [Mark(points((s * 3.2, 11.4), (s * 3.6, 20.0), (s * 3.3, 28.0 - s)), 0.8, "trim") for s in (-1.0, 1.0)]
     front[-1].marks.append(Mark(bezier((1.0, 13.6), (-3.5, 10.6), (-6.6, 6.6), (-8.0, 0.0)), 0.3, "faint"))
     pouch: list[Part] = []
     if g.category == "top" and g.length == "hip":
-        pouch = [
-            Part(
-                "pouch", points((-9, 46), (9, 46), (13.5, 56), (13.5, 61), (-13.5, 61), (-13.5, 56)), lift=0.6
-            )
-        ]
+        pouch = [Part("pouch", points((-9, 46), (9, 46), (13.5, 56), (13.5, 61), (-13.5, 61), (-13.5, 56)), lift=0.6)]
     cord = Part("strings", rectangle(-4.4, 11.0, 4.4, 29.0), "marks", marks=strings, edge=0.0)
     return behind, [*pouch, *front, cord]
 
@@ -242,9 +232,7 @@ def coat_front(g: Garment, hem: float, profile: Points) -> list[Part]:
     if hem > 60:  # below the last button the fronts part and show the lining
         start = (rows[-1] if rows and closure != "zip" else last) + 3.0
         gap = 1.5 + 0.06 * (hem - start)
-        parts.append(
-            Part("vent", points((-0.4, start), (gap, lower + 0.3), (-gap - over * 0.5, lower + 0.3)), "inner")
-        )
+        parts.append(Part("vent", points((-0.4, start), (gap, lower + 0.3), (-gap - over * 0.5, lower + 0.3)), "inner"))
         y = 50.0 if hem < 80 else 58.0
         half = float(np.interp(y, profile[:, 0], profile[:, 1]))
         for sign in (-1.0, 1.0):

@@ -25,9 +25,7 @@ def _bernstein(count: int) -> Points:
 @cache
 def _catmull(count: int) -> Points:
     t = np.linspace(0.0, 1.0, count, endpoint=False)[:, None]
-    return 0.5 * np.hstack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]
-    )
+    return 0.5 * np.hstack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3])
 
 
 def points(*rows: ArrayLike) -> Points:

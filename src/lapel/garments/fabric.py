@@ -85,9 +85,7 @@ def grain(size: int, rng: np.random.Generator) -> Field:
 
 def ground(g: Garment) -> Field:
     """Return the colour of the cloth, (3,) in 0..1."""
-    rgb = np.array(PALETTE[g.colour], np.float32) + np.array(g.tint, np.float32) * (
-        0.3 if g.colour in _NEUTRAL else 1
-    )
+    rgb = np.array(PALETTE[g.colour], np.float32) + np.array(g.tint, np.float32) * (0.3 if g.colour in _NEUTRAL else 1)
     return np.asarray(np.clip(rgb / 255.0, 0.03, 0.98), dtype=np.float32)
 
 
@@ -193,9 +191,7 @@ def _floral(g: Garment, u: Field, v: Field, base: Field, other: Field) -> Field:
     scale = np.float32(TILE / 3.3)
     index = ((v * scale).astype(np.int32) % TILE) * TILE + (u * scale).astype(np.int32) % TILE
     weights = tile.reshape(-1, 3)[index]
-    heart = np.array(
-        [0.95, 0.78, 0.2] if g.second_colour not in ("yellow", "orange") else [0.5, 0.2, 0.1], np.float32
-    )
+    heart = np.array([0.95, 0.78, 0.2] if g.second_colour not in ("yellow", "orange") else [0.5, 0.2, 0.1], np.float32)
     leaf = np.array([0.2, 0.42, 0.22] if g.colour != "green" else [0.75, 0.85, 0.5], np.float32)
     out = base + weights[..., 2:] * (leaf - base)
     out += weights[..., :1] * (other - out)

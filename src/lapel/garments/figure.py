@@ -100,15 +100,11 @@ def person(g: Garment, stance: Stance, rng: np.random.Generator) -> tuple[list[S
     dark = (int(skin[0] * 0.45), int(skin[1] * 0.4), int(skin[2] * 0.4))
     for s in (-1.0, 1.0):
         shapes.append((ellipse(s * 3.3, -18.5, 1.2, 0.7, 12), dark))
-    shapes.append(
-        (ellipse(0.0, -11.6, 2.3, 0.7, 12), (int(skin[0] * 0.8), int(skin[1] * 0.55), int(skin[2] * 0.55)))
-    )
+    shapes.append((ellipse(0.0, -11.6, 2.3, 0.7, 12), (int(skin[0] * 0.8), int(skin[1] * 0.55), int(skin[2] * 0.55))))
     locks: list[Shape] = []
     if long_hair and g.category in ("skirt", "trousers"):
         for s in (-1.0, 1.0):
-            lock = smooth(
-                points((7.6, -22.0), (9.8, -12.0), (10.2, 0.0), (9.4, 14.0), (12.4, 3.0), (12.2, -14.0)), 4
-            )
+            lock = smooth(points((7.6, -22.0), (9.8, -12.0), (10.2, 0.0), (9.4, 14.0), (12.4, 3.0), (12.2, -14.0)), 4)
             locks.append((lock * np.array([s, 1.0]), hair))
     return shapes, locks
 
@@ -122,9 +118,7 @@ def _others(g: Garment, stance: Stance, plain: Colour, under: Colour, skirted: b
             shapes.append((points(side, mirror(side)), plain))
         else:
             for s in (-1.0, 1.0):
-                hips = limb(
-                    [(9.2, 62.0, 10.2), (10.0, 92.0, 8.8), (11.0, 110.0, 7.0), (stance.feet, 147.0, 5.4)]
-                )
+                hips = limb([(9.2, 62.0, 10.2), (10.0, 92.0, 8.8), (11.0, 110.0, 7.0), (stance.feet, 147.0, 5.4)])
                 shapes.append((hips * np.array([s, 1.0]), plain))
             side = points((14.4, 41.0), (19.2, 60.0), (19.2, 74.0))
             shapes.append((points(side, (0.0, 80.0), mirror(side)), plain))

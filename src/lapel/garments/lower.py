@@ -73,9 +73,7 @@ def draw_trousers(g: Garment, stance: Stance) -> Drawing:
     def leg(y: Points) -> tuple[Points, Points]:
         """Return the middle and half width of the leg at a height."""
         middle = np.interp(y, [crotch, 106.0, 150.0], [10.6, 10.9 + (feet - 10.6) * 0.45, feet + 0.4])
-        width = np.interp(
-            y, [crotch, 84.0, 106.0, 148.0], [10.8 + 1.2 * g.fit, 10.2 + 1.6 * g.fit, knee, ankle]
-        )
+        width = np.interp(y, [crotch, 84.0, 106.0, 148.0], [10.8 + 1.2 * g.fit, 10.2 + 1.6 * g.fit, knee, ankle])
         if g.length != "ankle":
             width = np.maximum(width, np.interp(y, [crotch, hem], [10.8 + 1.2 * g.fit, 9.6 + 3.0 * g.fit]))
         return np.asarray(middle), np.asarray(width)
@@ -104,25 +102,18 @@ def draw_trousers(g: Garment, stance: Stance) -> Drawing:
     for name, sign in (("left", -1.0), ("right", 1.0)):
         landmarks[f"{name} waistline"] = (sign * waist, WAIST + 0.6)
         landmarks[f"{name} hem"] = (sign * float((outside[-1, 0] + inside[-1, 0]) / 2), hem + 0.2)
-    ends = [
-        rectangle(s * float(inside[-1, 0]), hem - 9, s * float(outside[-1, 0]), hem + 1.5)
-        for s in (-1.0, 1.0)
-    ]
+    ends = [rectangle(s * float(inside[-1, 0]), hem - 9, s * float(outside[-1, 0]), hem + 1.5) for s in (-1.0, 1.0)]
     band = _band(g, waist)
     for x in (-11.5, -5.5, 5.5, 11.5):
         band.marks.append(Mark(points((x, WAIST - 0.2), (x * 1.02, WAIST + 4.4)), 0.9, "seam"))
     band.marks.append(Mark(ellipse(0.0, WAIST + 2.6, 1.15, 1.15, 16), 0.45, "trim", True))
-    return Drawing(
-        [_lining(waist), body, band], landmarks, {"length": ends}, profile, (76.0, 150.0, 0.15, 2.0)
-    )
+    return Drawing([_lining(waist), body, band], landmarks, {"length": ends}, profile, (76.0, 150.0, 0.15, 2.0))
 
 
 def _lining(waist: float) -> Part:
     """The inside of the back of the waist, seen over the front edge."""
     front = bezier((-waist, WAIST), (-waist * 0.5, WAIST + 1.4), (waist * 0.5, WAIST + 1.4), (waist, WAIST))
-    back = bezier(
-        (waist, WAIST - 0.2), (waist * 0.5, WAIST - 1.6), (-waist * 0.5, WAIST - 1.6), (-waist, WAIST - 0.2)
-    )
+    back = bezier((waist, WAIST - 0.2), (waist * 0.5, WAIST - 1.6), (-waist * 0.5, WAIST - 1.6), (-waist, WAIST - 0.2))
     return Part("lining", points(front, back), "inner", behind=True)
 
 

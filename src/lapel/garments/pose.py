@@ -57,9 +57,7 @@ class Pose:
     def matrix(self) -> NDArray[np.float64]:
         """The 2 x 2 part of the map."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
-        return np.asarray(
-            self.scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, self.shear], [0.0, 1.0]])
-        )
+        return np.asarray(self.scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, self.shear], [0.0, 1.0]]))
 
     def forward(self, where: Points) -> Points:
         """Map centimetres (N, 2) to pixels (N, 2)."""

@@ -116,9 +116,7 @@ def render(garment: Garment, seed: int, domain: str = "shop", size: int = 256) -
     silhouette = cloth > 0.5
     box = _box_of(silhouette)
     marks = _landmarks(drawing, pose, size, hidden)
-    return Rendered(
-        image, box, marks, _regions(garment, drawing, pose, size, box), garment.labels, silhouette
-    )
+    return Rendered(image, box, marks, _regions(garment, drawing, pose, size, box), garment.labels, silhouette)
 
 
 def _box_of(silhouette: NDArray[np.bool_]) -> Box:

@@ -63,9 +63,7 @@ def street(size: int, rng: np.random.Generator) -> Field:
         else:
             paint = _tone(rng, 40, 220, 70)
             pen.rounded_rectangle((cx - 30, foot - 18, cx + 30, foot - 4), 5, fill=paint)
-            pen.rounded_rectangle(
-                (cx - 18, foot - 27, cx + 16, foot - 14), 6, fill=tuple(int(c * 0.6) for c in paint)
-            )
+            pen.rounded_rectangle((cx - 18, foot - 27, cx + 16, foot - 14), 6, fill=tuple(int(c * 0.6) for c in paint))
             for wheel in (cx - 18, cx + 18):
                 pen.ellipse((wheel - 5, foot - 8, wheel + 5, foot + 2), fill=(30, 30, 32))
     if rng.random() < 0.6:  # a tree

@@ -111,9 +111,7 @@ class Garment:
         if self.lapel not in (None, "none") and self.collar is not None:
             raise LapelError(f"a coat with lapel={self.lapel!r} has no collar label, found {self.collar!r}")
         if self.collar not in (None, "none") and self.neckline is not None:
-            raise LapelError(
-                f"a garment with collar={self.collar!r} has no neckline, found {self.neckline!r}"
-            )
+            raise LapelError(f"a garment with collar={self.collar!r} has no neckline, found {self.neckline!r}")
         if self.category in ("top", "dress") and self.collar == "none" and self.neckline is None:
             raise LapelError(f"a {self.category} without a collar needs a neckline")
 

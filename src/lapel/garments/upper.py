@@ -97,9 +97,7 @@ def draw_upper(g: Garment, stance: Stance) -> Drawing:
     right = points(neck, armhole, side[1:])
     half = float(profile[-1, 1])
     sag = (1.0 + 3.0 * g.flare) if g.category == "dress" else 0.8
-    bottom = bezier(
-        (half, hem), (half * 0.4, hem + sag * 1.33), (-half * 0.4, hem + sag * 1.33), (-half, hem)
-    )
+    bottom = bezier((half, hem), (half * 0.4, hem + sag * 1.33), (-half * 0.4, hem + sag * 1.33), (-half, hem))
     if g.collar == "shirt" and g.category == "top" and g.length == "hip":  # shirt tails
         bottom = bezier((half, hem - 5), (half * 0.55, hem + 4), (-half * 0.55, hem + 4), (-half, hem - 5))
         right[-1, 1] = hem - 5
@@ -183,9 +181,7 @@ def _spot(centre: Points, radius: float) -> Points:
     return ellipse(float(centre[0]), float(centre[1]), radius, radius, 16)
 
 
-def _sleeve(
-    g: Garment, tip: Points, chest: float, arm: float, elbow: float, name: str
-) -> tuple[Part, Points]:
+def _sleeve(g: Garment, tip: Points, chest: float, arm: float, elbow: float, name: str) -> tuple[Part, Points]:
     """Return the right sleeve and its cuff (2, 2): outer and inner end."""
     length = SLEEVE[str(g.sleeve_length)]
     bulk = 1.2 if g.category == "coat" else 0.0

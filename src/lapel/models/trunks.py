@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -53,9 +53,9 @@ class Trunk(nn.Module):
             )
         taps = [max(i for i, stride in enumerate(strides) if stride == wanted) for wanted in STRIDES]
         self.channels = tuple(net.feature_info.channels()[tap] for tap in taps)
-        config = getattr(net, "pretrained_cfg", None) or timm.get_pretrained_cfg(name).to_dict()
-        self.mean = tuple(float(v) for v in config["mean"])
-        self.std = tuple(float(v) for v in config["std"])
+        config: Any = timm.get_pretrained_cfg(name)
+        self.mean = tuple(float(v) for v in config.mean)
+        self.std = tuple(float(v) for v in config.std)
         # Swin-like networks keep channels last between their blocks.
         self._channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
         if not isinstance(pretrained, bool):
@@ -84,12 +84,15 @@ class Trunk(nn.Module):
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     if not timm.is_model(name.split(".")[0]):
         guess = nearest(name, timm.list_models())
-        raise RecipeError(f"unknown trunk {name!r}{f'; did you mean {guess!r}?' if guess else ''}: expected a timm model name")
+        raise RecipeError(
+            f"unknown trunk {name!r}{f'; did you mean {guess!r}?' if guess else ''}: expected a timm model name"
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
     except (RuntimeError, TypeError, AttributeError, ValueError, OSError) as error:
         if pretrained:
-            hub = timm.get_pretrained_cfg(name).hf_hub_id or f"timm/{name}"
+            config: Any = timm.get_pretrained_cfg(name)
+            hub = config.hf_hub_id or f"timm/{name}"
             raise RecipeError(
                 f"cannot get the pretrained weights of {name!r} from the hub ({type(error).__name__}). Without a network, put "
                 f"the file model.safetensors of the hub repository {hub!r} on this machine and name it: "
@@ -137,7 +140,9 @@ def load_local(net: nn.Module, path: Path, name: str) -> None:
     wrong = [key for key, source in matched.items() if stored[source].shape != wanted[key].shape]
     if missing or wrong:
         key = (missing or wrong)[0]
-        what = "lacks" if missing else f"has {tuple(stored[matched[key]].shape)} instead of {tuple(wanted[key].shape)} for"
+        what = (
+            "lacks" if missing else f"has {tuple(stored[matched[key]].shape)} instead of {tuple(wanted[key].shape)} for"
+        )
         raise RecipeError(
             f"{path} is not a weights file of trunk {name!r}: it {what} {key!r} "
             f"({len(missing)} of {len(wanted)} tensors missing, {len(wrong)} of another shape)"
@@ -154,7 +159,7 @@ def _stored_name(key: str, stored: Mapping[str, Tensor]) -> str | None:
 
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable scalars."""
-    return sum(cast(int, parameter.numel()) for parameter in module.parameters() if parameter.requires_grad)
+    return sum(int(parameter.numel()) for parameter in module.parameters() if parameter.requires_grad)
 
 
 def pooled(features: Tensor) -> Tensor:

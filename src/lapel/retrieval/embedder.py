@@ -66,8 +66,7 @@ class Embedder:
         """
         numbers = self._numbers(attributes)
         chunks = [
-            self._embed(self._prepare(images[start : start + batch]), numbers)
-            for start in range(0, len(images), batch)
+            self._embed(self._prepare(images[start : start + batch]), numbers) for start in range(0, len(images), batch)
         ]
         return np.concatenate(chunks) if chunks else np.zeros((0, len(numbers), self.dim), np.float32)
 
@@ -186,7 +185,12 @@ def from_tensors(
 
     spec = dict(config.model)
     model = build(
-        spec["name"], list(config.attributes), spec["trunk"], False, trunk_options=spec["trunk_options"], **spec["options"]
+        spec["name"],
+        list(config.attributes),
+        spec["trunk"],
+        False,
+        trunk_options=spec["trunk_options"],
+        **spec["options"],
     )
     try:
         model.load_state_dict(tensors)

@@ -44,9 +44,7 @@ class QueryEncoder:
         except Exception as error:  # ONNX Runtime raises types of its own
             raise SearchIndexError(f"{path} is no query encoder of Lapel ({error}): index again to write it") from error
 
-    def __call__(
-        self, images: Sequence[Source], boxes: Sequence[Box | None] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, images: Sequence[Source], boxes: Sequence[Box | None] | None = None) -> npt.NDArray[np.float32]:
         """Embed images: (N, A, D) float32, unit vectors.
 
         Raises:
@@ -54,7 +52,8 @@ class QueryEncoder:
         """
         crops = boxes if boxes is not None else [None] * len(images)
         batch = [
-            prepare_array(decode_array(image, box), self.preprocessing) for image, box in zip(images, crops, strict=True)
+            prepare_array(decode_array(image, box), self.preprocessing)
+            for image, box in zip(images, crops, strict=True)
         ]
         found: npt.NDArray[np.float32] = self._session.run(None, {"images": np.stack(batch)})[0]
         return found

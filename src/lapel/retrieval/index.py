@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapel.errors import SearchIndexError, unknown
+from lapel.retrieval.encoder import QueryEncoder
 from lapel.retrieval.filter_tree import Kind
 from lapel.retrieval.filters import parse
-from lapel.retrieval.encoder import QueryEncoder
 from lapel.retrieval.layout import ENCODER, META, IndexRecord, columns_of
 from lapel.retrieval.rendering import mask
 from lapel.retrieval.snapshot import Snapshot, matrix
