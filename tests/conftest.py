@@ -75,6 +75,12 @@ TINY = ("training.epochs=2", "training.batch=16", "image.height=64", "image.widt
 
 
 @pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Settings that make a recipe train in seconds."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
 def trained(garments: Catalogue, shared_folder: Path) -> Path:
     """A run of two epochs on ``garments``, trained once for all workers: copy it before changing anything."""
     from lapel.config import load_recipe

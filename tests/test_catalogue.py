@@ -392,3 +392,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, full_disk: None) -> Non
         plain([None]).write(path)
     assert path.read_text() == "image\nold\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["catalogue.csv"]
+
+
+def test_validation_is_drawn_from_the_training_items_where_it_is_missing(tmp_path: Path) -> None:
+    rows = [
+        f"{item}{view}.jpg,i{item},{'test' if item < 3 else 'train'},{item % 2}x" for item in range(21) for view in "ab"
+    ]
+    (tmp_path / "catalogue.csv").write_text("image,item,split,fit\n" + "\n".join(rows) + "\n")
+    given = Catalogue.read(tmp_path)
+    drawn = given.with_validation(0)
+    assert [len(drawn.split(name)) for name in ("train", "val", "test")] == [32, 4, 6]
+    assert not set(drawn.split("val").items()) & set(drawn.split("train").items())
+    assert drawn.split("test").images.equals(given.split("test").images)
+    assert drawn.with_validation(1) is drawn
+    assert given.with_validation(0).images.equals(drawn.images)
+    assert not given.with_validation(1).images.equals(drawn.images)

@@ -301,8 +301,9 @@ def test_evaluate_prints_the_table(calls: Calls, capsys: Shown) -> None:
 def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
     catalogue, embedder = "the catalogue", SimpleNamespace(attributes=("neckline", "pattern"))
     failure = SimpleNamespace(path="bad.jpg", reason="HTML, not an image")
-    report = SimpleNamespace(added=5, changed=1, updated=3, removed=2, unchanged=7, skipped=[failure])
-    calls.set("lapel.catalogue", "Catalogue", SimpleNamespace(read=lambda path: catalogue))
+    report = SimpleNamespace(added=5, changed=1, updated=3, removed=2, unchanged=7, skipped=[failure], encoder="why")
+    calls.set("lapel.catalogue", "Catalogue", SimpleNamespace(read=lambda path, also: catalogue))
+    calls.put("lapel.runs", "read_config", SimpleNamespace(attributes={"neckline": (), "pattern": ()}))
     calls.put("lapel.retrieval.embedder", "load", embedder)
     calls.put("lapel.retrieval.indexing", "index_catalogue", report)
     assert cli.main(["index", "c.csv", "--run", "r", "--to", "my shop"]) == 0
@@ -311,6 +312,7 @@ def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
     shown = capsys.readouterr()
     assert shown.out == "added 5, changed 1, updated 3, removed 2, unchanged 7, skipped 1\n"
     assert "skipped bad.jpg: HTML, not an image" in shown.err
+    assert "searches will load the run itself, which takes seconds: why" in shown.err
     assert "next: lapel search 'my shop' IMAGE --attribute neckline" in shown.err
 
 

@@ -14,7 +14,6 @@ from PIL import Image
 import lapel
 from lapel import cli
 from lapel.catalogue import Catalogue
-from tests.conftest import TINY
 
 
 def run_cli(*argv: object) -> int:
@@ -72,13 +71,18 @@ def test_the_query_encoder_agrees_with_torch(garments: Catalogue, trained: Path,
 
 
 def test_an_index_of_another_run_is_refused_by_name(
-    garments: Catalogue, trained: Path, indexed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    garments: Catalogue,
+    trained: Path,
+    indexed: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny: tuple[str, ...],
 ) -> None:
     from lapel.config import load_recipe
     from lapel.training import train
 
     other = train(
-        load_recipe("demo", [f"data.catalogue={garments.root}", *TINY, "training.epochs=1", "training.seed=7"]),
+        load_recipe("demo", [f"data.catalogue={garments.root}", *tiny, "training.epochs=1", "training.seed=7"]),
         tmp_path / "other",
         quiet=True,
     )
@@ -92,9 +96,9 @@ def test_an_index_of_another_run_is_refused_by_name(
 
 
 def test_train_resumes_and_refuses_to_overwrite(
-    garments: Catalogue, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    garments: Catalogue, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: tuple[str, ...]
 ) -> None:
-    settings = [word for setting in (f"data.catalogue={garments.root}", *TINY) for word in ("--set", setting)]
+    settings = [word for setting in (f"data.catalogue={garments.root}", *tiny) for word in ("--set", setting)]
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     assert run_cli("train", "demo", *settings, "--to", run, "--quiet") == 2
@@ -138,14 +142,14 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_the_demonstration_leaves_a_page_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_demonstration_leaves_a_page_and_goes_on_where_it_was(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     from lapel.demo import demo
 
-    page = demo(tmp_path / "demo", quiet=True, items=24, settings=(*TINY, "training.epochs=1"))
+    page = demo(tmp_path / "demo", quiet=True, items=24, settings=(*tiny, "training.epochs=1"))
     text = page.read_text()
     assert text.count("data:image/jpeg;base64") >= 12  # a query, its attention and ten results
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "lapel train laptop" in text
     weights = (tmp_path / "demo" / "run" / "model.safetensors").read_bytes()
-    assert demo(tmp_path / "demo", quiet=True, items=24, settings=(*TINY, "training.epochs=1")) == page
+    assert demo(tmp_path / "demo", quiet=True, items=24, settings=(*tiny, "training.epochs=1")) == page
     assert (tmp_path / "demo" / "run" / "model.safetensors").read_bytes() == weights

@@ -227,8 +227,7 @@ class Catalogue:
         """
         if self.splits():
             return self
-        images = self.images["image"].to_pylist()
-        groups = [item if item is not None else f"\0{image}" for item, image in zip(self.items(), images, strict=True)]
+        groups = self._groups()
         unique = sorted(set(groups))
         order = np.random.default_rng(seed).permutation(len(unique))
         held: list[int] = []
@@ -238,8 +237,33 @@ class Catalogue:
         names[order[: held[0]]] = "val"
         names[order[held[0] : sum(held)]] = "test"
         split = dict(zip(unique, names, strict=True))
-        column = pa.array([split[group] for group in groups], pa.string())
+        return self._splitted([split[group] for group in groups])
+
+    def with_validation(self, seed: int = 0, share: float = 1 / 9) -> Catalogue:
+        """Return it with a ``val`` split: the given one, else a share of the training items (at least one) is moved.
+
+        Many catalogues come with train and test only, and the best epoch must not be picked on the test split.
+        """
+        if "val" in self.splits() or "train" not in self.splits():
+            return self
+        groups, given = self._groups(), self.images["split"].to_pylist()
+        unique = sorted({group for group, split in zip(groups, given, strict=True) if split == "train"})
+        if len(unique) < 2:
+            return self
+        order = np.random.default_rng(seed).permutation(len(unique))
+        held = {unique[place] for place in order[: max(1, round(share * len(unique)))]}
+        return self._splitted(
+            ["val" if split == "train" and group in held else split for group, split in zip(groups, given, strict=True)]
+        )
+
+    def _groups(self) -> list[str]:
+        """What must stay on one side of a split: the item, or the image where it has none."""
+        images = self.images["image"].to_pylist()
+        return [item if item is not None else f"\0{image}" for item, image in zip(self.items(), images, strict=True)]
+
+    def _splitted(self, names: Sequence[str | None]) -> Catalogue:
         position = self.images.column_names.index("split")
+        column = pa.array(names, pa.string())
         return replace(self, images=self.images.set_column(position, "split", column))
 
     def _known(self, attribute: str) -> None:

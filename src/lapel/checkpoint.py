@@ -1,20 +1,21 @@
-"""The state that training resumes from, as one safetensors file written in one step."""
+"""What training resumes from: its state, as one safetensors file written in one step; and what may be resumed."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lapel.errors import RunError
-from lapel.files import atomic_path
+from lapel.config import Recipe
+from lapel.errors import RecipeError, RunError
+from lapel.runs import CONFIG, RunConfig, read_config, write_tensors
 
 NAME = "last.safetensors"
 
@@ -28,12 +29,16 @@ class State:
         elapsed: seconds of training so far, over all sittings.
         best: best validation MAP so far, in percent.
         done: the time limit was reached.
+        validated: step of the last validation.
+        processes: how many processes train; it decides what a step reads.
     """
 
     step: int = 0
     elapsed: float = 0.0
     best: float = -math.inf
     done: bool = False
+    validated: int = 0
+    processes: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def save_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Module | None, state: State) -> None:
@@ -44,17 +49,14 @@ def save_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Modu
     for number, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
     progress = asdict(state) | {"best": None if math.isinf(state.best) else state.best}
-    with atomic_path(run / NAME) as temporary:
-        # Cloned, because parameters shared or strided in memory cannot be written as they are.
-        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(plain, temporary, {"state": json.dumps(progress)})
+    write_tensors(run / NAME, tensors, {"state": json.dumps(progress)})
 
 
 def load_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Module | None) -> State:
     """Restore what ``save_state`` wrote.
 
     Raises:
-        RunError: the file is damaged or belongs to another model.
+        RunError: the file is damaged or belongs to another model, or other processes wrote it.
     """
     path = run / NAME
     try:
@@ -70,14 +72,70 @@ def load_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Modu
             moments.setdefault(int(number), {})[key] = tensor
         whole = optimiser.state_dict()
         optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
+        for parameter, found in optimiser.state.items():
+            # In the parameter's own memory layout, as in an uninterrupted training.
+            found |= {key: torch.empty_like(parameter).copy_(old) for key, old in found.items() if old.ndim}
+        state = State(**progress)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
             f"cannot resume from {path}: {' '.join(str(error).split())[:200]}. Train again into another folder"
         ) from error
-    state = State(**progress)
+    if state.processes != (now := State().processes):
+        raise RunError(f"{run} was trained by {state.processes} processes, now there are {now}: start as many")
     state.best = -math.inf if progress["best"] is None else progress["best"]
     return state
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def check_folder(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse to overwrite a run, or to resume one of another recipe.
+
+    Raises:
+        RunError, RecipeError: which of the two, and what to do.
+    """
+    if not (run / CONFIG).exists():
+        if resume:
+            raise RunError(f"nothing to resume at {run}: no {CONFIG} there. Leave out --resume to start")
+        if run.exists() and any(run.iterdir()):
+            raise RunError(f"{run} is not empty and is no run folder: give another folder with --to")
+        return
+    if not resume:
+        raise RunError(f"{run} already holds a run: continue it with --resume, or give another folder with --to")
+    before, now = _flat(read_config(run).recipe.to_dict()), _flat(recipe.to_dict())
+    for key in before | now:
+        if before.get(key) != now.get(key) and key != "data.catalogue":
+            raise RecipeError(
+                f"{run} was trained with {key} = {before.get(key)!r}, asked to resume with {now.get(key)!r}: "
+                "resume with the same recipe and settings, or start another run with --to"
+            )
+
+
+def check_catalogue(run: Path, config: RunConfig) -> None:
+    """Refuse to resume on a catalogue that has changed since.
+
+    Raises:
+        RunError: what has changed.
+    """
+    before = read_config(run)
+    pairs = {
+        "attributes and values": (dict(before.attributes), dict(config.attributes)),
+        "training images": (before.protocol.get("train"), config.protocol["train"]),
+        "validation images": (before.protocol.get("val"), config.protocol["val"]),
+        "preprocessing": (dict(before.preprocessing), dict(config.preprocessing)),
+    }
+    for what, (old, new) in pairs.items():
+        if json.dumps(old) != json.dumps(new):
+            raise RunError(
+                f"the {what} of {run} are no longer what they were: {str(old)[:200]} became {str(new)[:200]}. "
+                "Resume on the same catalogue, or start another run with --to"
+            )
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found

@@ -157,7 +157,7 @@ class Evaluate:
     json: Annotated[Path | None, hint("FILE: without it: only the table")] = None
     """Write the figures and the record of the protocol to this file."""
     share: float = 0.2
-    """The share of each value's images that are queries; the others are candidates."""
+    """The share of each attribute's labelled images that are queries; the others are candidates."""
     seed: int = 0
     """Draws the queries and the intervals."""
     quiet: bool = False

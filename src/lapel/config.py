@@ -100,6 +100,7 @@ class TrainingConfig:
         temperature: of the pair loss.
         proxy_weight: weight of the value-proxy loss beside the pair loss.
         proxy_temperature: of the value-proxy loss.
+        proxy_lr: learning rate of the value proxies; 0 takes that of the head.
         smoothing: label smoothing of the value-proxy loss.
         class_weight: weight of the attribute classification loss.
         combine: ``fixed``, ``learned`` or ``printed``, see ``lapel.losses.Combination``.
@@ -127,6 +128,7 @@ class TrainingConfig:
     temperature: float = 0.1
     proxy_weight: float = 0.0
     proxy_temperature: float = 0.1
+    proxy_lr: float = 0.0
     smoothing: float = 0.0
     class_weight: float = 1.0
     combine: Literal["fixed", "learned", "printed"] = "fixed"

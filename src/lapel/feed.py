@@ -73,27 +73,32 @@ class Feed:
                 rows[mine] for rows in itertools.islice(pair_batches(self.labels, size * world, seed), skip, self.steps)
             ]
             for number, (rows, images) in enumerate(self.source.batches(batches)):
-                if len(rows) >= 2:
-                    # An unreadable image leaves an unlabelled place, which no loss counts: processes that gather each
-                    # other's batches need them of one size.
-                    gap = size - len(rows)
-                    labels = [torch.from_numpy(np.pad(hot[rows], ((0, gap), (0, 0)))) for hot in self.labels]
-                    images = torch.cat([images, images[:1].expand(gap, -1, -1, -1)]) if gap else images
-                    yield self._images(images, first + skip + number), [hot.to(self.fabric.device) for hot in labels]
+                # An unreadable image leaves an unlabelled place, which no loss counts: processes that gather each
+                # other's batches need them of one size, and a step must stay a step.
+                gap = size - len(rows)
+                labels = [torch.from_numpy(np.pad(hot[rows], ((0, gap), (0, 0)))) for hot in self.labels]
+                if gap:
+                    images = torch.cat([images, self._any(images).expand(gap, -1, -1, -1)])
+                yield self._images(images, first + skip + number), [hot.to(self.fabric.device) for hot in labels]
             return
         drawn = triplet_batches(self.sampler, self.settings.triplets, size * world, seed)
         chosen = [(t[mine], n[mine]) for t, n in itertools.islice(drawn, skip, self.steps)]
         loaded = self.source.batches(triplets.T.reshape(-1) for triplets, _ in chosen)
         for number, ((triplets, attributes), (rows, images)) in enumerate(zip(chosen, loaded, strict=True)):
-            prepared = self._images(images, first + skip + number)
-            read = np.isin(triplets, rows).all(1)
+            prepared = self._images(images if len(rows) else self._any(images), first + skip + number)
             if len(rows) < triplets.size:
-                # Unreadable images: keep the whole triplets; images are unique per row, so look their places up.
-                place = {row: at for at, row in enumerate(rows.tolist())}
-                prepared = prepared[[place[row] for row in triplets[read].T.reshape(-1).tolist()]]
-            if read.sum() >= 2:
-                shape = (3, int(read.sum()), *prepared.shape[1:])
-                yield prepared.reshape(shape), torch.from_numpy(attributes[read]).to(self.fabric.device)
+                # Unreadable images: a triplet that was read stands in for one that was not, so that every step has as
+                # many. Where there is none, one image in all three places has nothing to teach.
+                read = np.flatnonzero(np.isin(triplets, rows).all(1))
+                kept = np.resize(read, size) if len(read) else np.arange(size)
+                place = {row: at for at, row in enumerate(rows.tolist())} if len(read) else {}
+                prepared = prepared[[place.get(row, 0) for row in triplets[kept].T.reshape(-1).tolist()]]
+                attributes = attributes[kept]
+            yield prepared.reshape(3, size, *prepared.shape[1:]), torch.from_numpy(attributes).to(self.fabric.device)
+
+    def _any(self, images: Tensor) -> Tensor:
+        """One of the images, or a blank one where there is none."""
+        return images[:1] if len(images) else torch.zeros((1, 3, self.pre.height, self.pre.width), dtype=torch.uint8)
 
     def _images(self, images: Tensor, step: int) -> Tensor:
         image = self.image

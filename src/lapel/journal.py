@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from lapel.errors import LapelError
 from lapel.files import atomic_write
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Journal:
     Args:
         run: the run folder.
         step: step resumed from; later lines of an interrupted sitting are dropped, they will be written again.
+        validated: step of the last validation before it; later validations are dropped in the same way.
         enabled: False on all processes but the first.
 
     Attributes:
@@ -32,7 +35,7 @@ class Journal:
         shown: whether the last call to ``step`` wrote a line.
     """
 
-    def __init__(self, run: Path, step: int, enabled: bool = True) -> None:
+    def __init__(self, run: Path, step: int, validated: int = 0, enabled: bool = True) -> None:
         self.enabled = enabled
         self.loss = float("nan")
         self.shown = False
@@ -48,8 +51,10 @@ class Journal:
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8").splitlines():
                 # A line cut short by a crash is the last one, and past the saved step.
-                if line.endswith("}") and json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
+                if line.endswith("}"):
+                    entry = json.loads(line)
+                    if entry["step"] <= (validated if "epoch" in entry else step):
+                        kept.append(line + "\n")
         atomic_write(self.path, "".join(kept))
         self._stream = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
@@ -60,11 +65,24 @@ class Journal:
         self.shown = state.step % EVERY == 0
         if not self.shown:
             return
+        self.check(state)
         self.loss = float(sum(float(found) for found in self._losses) / len(self._losses))
         seconds, self._clock = time.monotonic() - self._clock, time.monotonic()
         speed = images * len(self._losses) / max(seconds, 1e-9)
         self._losses = []
         self._write({"step": state.step, "loss": self.loss, "lr": rate, "images_per_s": round(speed, 1)}, "train")
+
+    def check(self, state: State) -> None:
+        """Stop a training that can no longer recover.
+
+        Raises:
+            LapelError: a loss since the last line is NaN or infinite.
+        """
+        if not all(math.isfinite(loss) for loss in self._losses):
+            raise LapelError(
+                f"the loss is no longer finite at step {state.step}: lower training.lr and training.head_lr, "
+                "or set training.clip=5, and start another run with --to"
+            )
 
     def validation(self, state: State, epoch: int, scores: dict[str, float]) -> None:
         """Record a validation: MAP overall and per attribute, in percent."""
@@ -87,5 +105,8 @@ class Journal:
         self._stream.close()
         self._board.close()
         if skipped:
-            lines = [{"image": str(failure.path), "reason": failure.reason} for failure in skipped]
-            atomic_write(self.skipped, json.dumps(lines, indent=2, ensure_ascii=False) + "\n")
+            # An earlier sitting may have met others.
+            before = json.loads(self.skipped.read_text(encoding="utf-8")) if self.skipped.exists() else []
+            lines = {line["image"]: line for line in before}
+            lines |= {str(found.path): {"image": str(found.path), "reason": found.reason} for found in skipped}
+            atomic_write(self.skipped, json.dumps(list(lines.values()), indent=2, ensure_ascii=False) + "\n")

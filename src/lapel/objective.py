@@ -81,7 +81,7 @@ class Objective(nn.Module):
         every, tags = gather(vectors, labels)
         loss = pair_loss(every, tags, self.config.temperature)
         if self.proxies is not None:
-            loss = loss + self.config.proxy_weight * self.proxies(vectors, labels)
+            loss = loss + self.config.proxy_weight * self.proxies(every, tags)
         if self.combine is None or features.logits is None:
             return loss
         labelled = torch.stack([hot.any(1) for hot in labels], 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +100,31 @@ def fingerprint(tensors: Mapping[str, Any], settings: str) -> str:
 
 def save_weights(run: Path, tensors: Mapping[str, Any], config: RunConfig, note: Mapping[str, Any]) -> str:
     """Write ``run/model.safetensors`` in one step and return its fingerprint; ``note`` is kept in the header."""
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     print_ = fingerprint(tensors, config.settings())
     metadata = {"format": "pt", "fingerprint": print_, "note": json.dumps(dict(note))}
-    with atomic_path(run / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_tensors(run / WEIGHTS, tensors, metadata)
     return print_
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file in one step.
+
+    Raises:
+        LapelError: the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # Cloned, because tensors shared or strided in memory cannot be written as they are.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, dict(metadata))
+        except SafetensorError as error:
+            # It tells the number of the system's error in its text only.
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else 0, str(error)) from error
 
 
 def stored_fingerprint(run: Path | str) -> str:
@@ -138,7 +156,7 @@ def _header(path: Path) -> dict[str, str]:
             if length > 100 << 20:
                 raise ValueError("header too long")
             metadata = json.loads(stream.read(length)).get("__metadata__") or {}
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         raise RunError(f"{path} is not a safetensors file: restore it or train again") from error
     if "fingerprint" not in metadata:
         raise RunError(f"{path} was not written by Lapel: it carries no fingerprint")

@@ -21,21 +21,22 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lapel.catalogue import Catalogue
-from lapel.checkpoint import NAME, State, load_state, save_state
+from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state
 from lapel.config import Recipe, TrainingConfig
-from lapel.errors import CatalogueError, RecipeError, RunError, unknown
+from lapel.errors import CatalogueError, RecipeError, unknown
 from lapel.evaluation.protocols import attribute_retrieval
 from lapel.evaluation.record import versions
 from lapel.feed import Feed
 from lapel.image_source import ImageSource
 from lapel.images import Preprocessing
+from lapel.interrupt import uninterrupted
 from lapel.journal import Journal
 from lapel.models import build
 from lapel.models.agman import AGMAN
 from lapel.objective import Objective
 from lapel.progress import bar
 from lapel.retrieval.embedder import Embedder
-from lapel.runs import CONFIG, RunConfig, read_config, save_weights
+from lapel.runs import RunConfig, save_weights
 
 SAVE_SECONDS = 120.0
 
@@ -74,6 +75,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     restored = resume and (run / NAME).exists()
     model = build_model(recipe, len(attributes), restored)
     pre = preprocessing(recipe, model)
+    check_size(model, pre)
     config = RunConfig(
         {"name": recipe.model.name, "trunk": recipe.model.trunk, "dim": model.dim}
         | {"trunk_options": recipe.model.trunk_options, "options": recipe.model.options},
@@ -82,6 +84,8 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         recipe,
         {"catalogue": catalogue.name, "train": len(training), "val": len(validation), "versions": versions()},
     )
+    if restored:
+        check_catalogue(run, config)
     objective = Objective(model, settings, [len(found) for found in values.values()])
     optimiser = make_optimiser(objective, settings)
     average = AveragedModel(model, use_buffers=True, avg_fn=_moving(settings)) if settings.average else None
@@ -101,63 +105,69 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     state = load_state(run, objective, optimiser, average) if restored else State()
     if fabric.is_global_zero:
         config.write(run)
-    journal = Journal(run, state.step, enabled=fabric.is_global_zero)
+    journal = Journal(run, state.step, state.validated, enabled=fabric.is_global_zero)
 
     total = settings.epochs * feed.steps
-    clock, saved = time.monotonic() - state.elapsed, time.monotonic()
-    objective_.train()
+    clock, saved, whole = time.monotonic() - state.elapsed, time.monotonic(), True
     with bar("img", quiet or not fabric.is_global_zero) as progress:
         task = progress.add_task("training", total=total * feed.images, completed=state.step * feed.images, note="")
         try:
-            while state.step < total and not state.done:
-                before = state.step
+            while True:
+                if _due(state, settings, feed.steps, total):
+                    journal.check(state)
+                    if fabric.is_global_zero:
+                        kept = cast(AGMAN, average.module) if average is not None else objective.model
+                        score = validate(kept, config, held_out, validation, run, fabric)
+                        epoch = math.ceil(state.step / feed.steps)
+                        journal.validation(state, epoch, score)
+                        # Saved before the state: a crash in between repeats this validation, to the same end.
+                        if score["map"] > state.best:
+                            save_weights(run, kept.state_dict(), config, {"step": state.step, "epoch": epoch} | score)
+                            state.best = score["map"]
+                    state.validated = state.step
+                    if fabric.is_global_zero:
+                        save_state(run, objective, optimiser, average, state)
+                        saved = time.monotonic()
+                    fabric.barrier()
+                if state.done or state.step >= total:
+                    break
+                objective_.train()
                 for images, targets in feed.epoch(state.step // feed.steps, state.step % feed.steps):
-                    state.elapsed = time.monotonic() - clock
-                    share = _share(state, total, settings, fabric)
-                    _set_rate(optimiser, settings, share, state.step // feed.steps)
-                    torch.manual_seed(settings.seed * 1_000_003 + state.step)
-                    loss = objective_(images, targets)
-                    optimiser.zero_grad()
-                    fabric.backward(loss)
-                    if settings.clip:
-                        fabric.clip_gradients(objective_, optimiser, max_norm=settings.clip, error_if_nonfinite=False)
-                    optimiser.step()
-                    state.step += 1
-                    if average is not None:
-                        average.update_parameters(objective.model)
-                    journal.step(state, loss, optimiser.param_groups[0]["lr"], feed.images)
+                    with uninterrupted():
+                        whole = False
+                        state.elapsed = time.monotonic() - clock
+                        share = _share(state, total, settings, fabric)
+                        _set_rate(optimiser, settings, share, state.step // feed.steps)
+                        torch.manual_seed(settings.seed * 1_000_003 + state.step)
+                        loss = objective_(images, targets)
+                        optimiser.zero_grad()
+                        fabric.backward(loss)
+                        if settings.clip:
+                            fabric.clip_gradients(
+                                objective_, optimiser, max_norm=settings.clip, error_if_nonfinite=False
+                            )
+                        optimiser.step()
+                        state.step += 1
+                        if average is not None:
+                            average.update_parameters(objective.model)
+                        state.done = settings.minutes > 0 and share >= 1.0
+                        whole = True
+                        journal.step(state, loss, optimiser.param_groups[0]["lr"], feed.images)
                     if journal.shown:
                         expected = total if settings.minutes <= 0 else min(total, state.step / max(share, 1e-9))
                         note = _note(journal, state)
                         progress.update(
                             task, completed=state.step * feed.images, total=int(expected) * feed.images, note=note
                         )
-                    state.done = settings.minutes > 0 and share >= 1.0
                     if fabric.is_global_zero and time.monotonic() - saved > SAVE_SECONDS:
+                        journal.check(state)
                         save_state(run, objective, optimiser, average, state)
                         saved = time.monotonic()
                     if state.done:
                         break
-                if state.step == before:
-                    raise CatalogueError(
-                        f"no batch of catalogue {catalogue.name!r} has two readable images: 'lapel data check' says why"
-                    )
-                epoch = math.ceil(state.step / feed.steps)
-                if epoch % settings.validate_every == 0 or state.step >= total or state.done:
-                    if fabric.is_global_zero:
-                        kept = cast(AGMAN, average.module) if average is not None else objective.model
-                        score = validate(kept, config, held_out, validation, run, fabric)
-                        journal.validation(state, epoch, score)
-                        # Saved before the state: a crash in between repeats this validation, to the same end.
-                        if score["map"] > state.best:
-                            state.best = score["map"]
-                            save_weights(run, kept.state_dict(), config, {"step": state.step, "epoch": epoch} | score)
-                        save_state(run, objective, optimiser, average, state)
-                        saved = time.monotonic()
-                    fabric.barrier()
-                    objective_.train()
         except KeyboardInterrupt:
-            if fabric.is_global_zero:
+            # Weights of half a step would not be those of an uninterrupted training: the last state stands.
+            if fabric.is_global_zero and whole:
                 save_state(run, objective, optimiser, average, state)
             raise
         finally:
@@ -176,9 +186,8 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
     if not recipe.data.catalogue:
         raise RecipeError("the recipe names no catalogue: --set data.catalogue=PATH/catalogue.csv")
     catalogue = Catalogue.read(recipe.data.catalogue, recipe.data.attributes or None)
-    catalogue = catalogue.with_splits(recipe.data.split_seed)
-    training = catalogue.split("train")
-    catalogue.split("val")
+    catalogue = catalogue.with_splits(recipe.data.split_seed).with_validation(recipe.data.split_seed)
+    training, validation = catalogue.split("train"), catalogue.split("val")
     wanted = recipe.data.attributes
     for name in wanted:
         if name not in catalogue.attributes:
@@ -199,6 +208,11 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
         raise CatalogueError(
             f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training "
             "images each. 'lapel data check' lists the counts"
+        )
+    if not any((validation.multi_hot(name).any(0)).sum() >= 2 for name in chosen):
+        raise CatalogueError(
+            f"catalogue {catalogue.name!r} has nothing to validate on: its split 'val' shows two values of none of "
+            f"{', '.join(chosen)}"
         )
     return catalogue, chosen
 
@@ -239,36 +253,31 @@ def preprocessing(recipe: Recipe, model: AGMAN) -> Preprocessing:
     return Preprocessing(image.height, image.width, image.resize, tuple(mean), tuple(std))  # type: ignore[arg-type]
 
 
-def check_folder(run: Path, recipe: Recipe, resume: bool) -> None:
-    """Refuse to overwrite a run, or to resume one of another recipe.
+def check_size(model: AGMAN, pre: Preprocessing) -> None:
+    """Refuse a trunk that cannot take the recipe's images, before any of them is read.
 
     Raises:
-        RunError, RecipeError: which of the two, and what to do.
+        RecipeError: what the trunk says.
     """
-    if not (run / CONFIG).exists():
-        if resume:
-            raise RunError(f"nothing to resume at {run}: no {CONFIG} there. Leave out --resume to start")
-        if run.exists() and any(run.iterdir()):
-            raise RunError(f"{run} is not empty and is no run folder: give another folder with --to")
-        return
-    if not resume:
-        raise RunError(f"{run} already holds a run: continue it with --resume, or give another folder with --to")
-    before, now = _flat(read_config(run).recipe.to_dict()), _flat(recipe.to_dict())
-    for key in now:
-        if before.get(key) != now[key] and key != "data.catalogue":
-            raise RecipeError(
-                f"{run} was trained with {key} = {before.get(key)!r}, asked to resume with {now[key]!r}: "
-                "resume with the same recipe and settings, or start another run with --to"
-            )
+    try:
+        with torch.no_grad():
+            model.eval().features(torch.zeros(1, 3, pre.height, pre.width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise RecipeError(
+            f"trunk {model.trunk.name!r} cannot take images of {pre.height} x {pre.width}: {error}. Change "
+            "image.height and image.width, or set model.trunk_options={img_size: [HEIGHT, WIDTH]} where it has that"
+        ) from error
 
 
 def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over two groups: trunk and the rest. Norms, biases and scalars do not decay."""
+    """Adam or AdamW; trunk, head and value proxies have their own rates. Norms, biases and scalars do not decay."""
     trunk = {id(parameter) for parameter in objective.model.trunk.parameters()}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for parameter in objective.parameters():
         if parameter.requires_grad:
             rate = settings.lr if id(parameter) in trunk else settings.head_lr or settings.lr
+            if objective.proxies is not None and parameter is objective.proxies.proxies:
+                rate = settings.proxy_lr or rate
             decay = settings.weight_decay if settings.optimiser == "adamw" and parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     listed = [
@@ -302,6 +311,12 @@ def _moving(settings: TrainingConfig) -> Any:
     return mean
 
 
+def _due(state: State, settings: TrainingConfig, steps: int, total: int) -> bool:
+    """Whether the weights as they are have a validation to come."""
+    end = state.done or state.step >= total or state.step % (steps * settings.validate_every) == 0
+    return end and state.validated < state.step
+
+
 def _share(state: State, total: int, settings: TrainingConfig, fabric: Fabric) -> float:
     """Share of the training done, by steps or by the time limit, whichever is further; the same on every process."""
     share = state.step / total
@@ -325,10 +340,3 @@ def _set_rate(optimiser: Any, settings: TrainingConfig, share: float, epoch: int
 def _note(journal: Journal, state: State) -> str:
     best = f", val MAP {state.best:.1f}" if state.best > -math.inf else ""
     return f"loss {journal.loss:.3f}{best}"
-
-
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in data.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found

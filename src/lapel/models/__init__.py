@@ -51,15 +51,26 @@ def build(
         options: the model's own options, see its class.
 
     Raises:
-        RecipeError: unknown model, option or trunk; weights that cannot be had.
+        RecipeError: unknown model, option or trunk, or a wrong value of one; weights that cannot be had.
     """
     if name not in MODELS:
         raise RecipeError(unknown("model", name, MODELS))
     kind = MODELS[name]
-    known = [key for key in inspect.signature(kind).parameters if key not in ("attributes", "trunk", "pretrained")]
-    for key in options:
+    known = {
+        key: parameter.default
+        for key, parameter in inspect.signature(kind).parameters.items()
+        if key not in ("attributes", "trunk", "pretrained")
+    }
+    for key, value in options.items():
         if key not in known:
             raise RecipeError(f"model {name!r}: {unknown('option', key, known)}")
+        # The default shows the type; a whole number is a number, but true is not 1.
+        wanted = type(known[key])
+        fits = isinstance(value, int | float if wanted is float else wanted) and isinstance(value, bool) <= (
+            wanted is bool
+        )
+        if known[key] is not None and not fits:
+            raise RecipeError(f"model {name!r}: expected option {key} to be {wanted.__name__}, found {value!r}")
     count = attributes if isinstance(attributes, int) else len(attributes)
     if count < 1:
         raise RecipeError(f"model {name!r} needs at least one attribute, found {count}")

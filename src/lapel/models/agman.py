@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lapel.errors import RecipeError
 from lapel.models.attention import (
     AttributeChannelAttention,
     AttributeSpatialAttention,
@@ -54,6 +55,9 @@ class AGMAN(nn.Module):
         sa_kernel: 7 (official code) or 1 (paper).
         pyramid: ours, off in the paper: also attend the stride-32 map, resized to stride 16. Needs the last block.
         dropout: ours, 0 in the paper: drop channels of the attended map while training.
+
+    Raises:
+        RecipeError: a value that is none of these.
     """
 
     def __init__(
@@ -75,6 +79,15 @@ class AGMAN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        rules = [
+            ("width", width >= 1, "at least 1", width),
+            ("ca", ca in ("mask", "squeeze", "none"), "mask, squeeze or none", ca),
+            ("sa_kernel", sa_kernel >= 1 and sa_kernel % 2 == 1, "odd", sa_kernel),
+            ("dropout", 0 <= dropout < 1, "from 0 to below 1", dropout),
+        ]
+        for key, right, expected, found in rules:
+            if not right:
+                raise RecipeError(f"model 'agman': expected option {key} to be {expected}, found {found!r}")
         self.attributes = attributes
         self.dim = width
         self.trunk = Trunk(trunk, pretrained, trunk_options)

@@ -6,8 +6,13 @@ there: ``forward`` runs to stride 16, ``tail`` is the last block, callable on an
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import re
-from collections.abc import Mapping
+import socket
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lapel.errors import RecipeError, nearest
+from lapel.errors import RecipeError, nearest, unknown
 
 STRIDES = (8, 16, 32)
+# timm's feature networks that run their children one after the other; others join or skip maps between them.
+SEQUENTIAL = ("FeatureListNet", "EfficientNetFeatures", "MobileNetV3Features")
 
 
 class Trunk(nn.Module):
@@ -45,6 +52,8 @@ class Trunk(nn.Module):
         super().__init__()
         self.name = name
         net = _create(name, pretrained is True, dict(options or {}))
+        if not isinstance(pretrained, bool) and not Path(pretrained).is_file():
+            raise RecipeError(f"no weights file at {pretrained} for trunk {name!r}: expected a local .safetensors file")
         strides = list(net.feature_info.reduction())
         if not set(STRIDES) <= set(strides):
             raise RecipeError(
@@ -58,9 +67,9 @@ class Trunk(nn.Module):
         self.std = tuple(float(v) for v in config.std)
         # Swin-like networks keep channels last between their blocks.
         self._channels_last = str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC")
+        self.stages = nn.ModuleList(_stages(net, [net.feature_info.module_name()[tap] for tap in taps], name))
         if not isinstance(pretrained, bool):
             load_local(net, Path(pretrained), name)
-        self.stages = nn.ModuleList(_stages(net, [net.feature_info.module_name()[tap] for tap in taps], name))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) -> maps at stride 8 (B, C8, H/8, W/8) and 16 (B, C16, H/16, W/16)."""
@@ -82,23 +91,54 @@ class Trunk(nn.Module):
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
-    if not timm.is_model(name.split(".")[0]):
+    base = name.split(".")[0]
+    if not timm.is_model(base):
         guess = nearest(name, timm.list_models())
         raise RecipeError(
             f"unknown trunk {name!r}{f'; did you mean {guess!r}?' if guess else ''}: expected a timm model name"
         )
     try:
-        return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
-    except (RuntimeError, TypeError, AttributeError, ValueError, OSError) as error:
-        if pretrained:
-            config: Any = timm.get_pretrained_cfg(name)
-            hub = config.hf_hub_id or f"timm/{name}"
-            raise RecipeError(
-                f"cannot get the pretrained weights of {name!r} from the hub ({type(error).__name__}). Without a network, put "
-                f"the file model.safetensors of the hub repository {hub!r} on this machine and name it: "
-                "--set model.weights=PATH/model.safetensors (or --set model.weights=none to start from random)"
-            ) from error
-        raise RecipeError(f"cannot build trunk {name!r} with options {options}: {error}") from error
+        config: Any = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        raise RecipeError(unknown("trunk", name, timm.list_pretrained(f"{base}.*"))) from None
+    try:
+        with _hub() if pretrained else contextlib.nullcontext():
+            return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
+    except Exception as error:
+        if not pretrained:
+            raise RecipeError(f"cannot build trunk {name!r} with options {options}: {error}") from error
+        _create(name, False, options)  # says so where the network itself is at fault, not its weights
+        if not (config.hf_hub_id or config.url):
+            what = f"nobody has published pretrained weights of {name!r}. Name a local file"
+        else:
+            what = (
+                f"cannot get the pretrained weights of {name!r} from the hub ({type(error).__name__}). Without a "
+                f"network, put the file model.safetensors of the hub repository {config.hf_hub_id or f'timm/{name}'!r} "
+                "on this machine and name it"
+            )
+        raise RecipeError(
+            f"{what}: --set model.weights=PATH/model.safetensors (or --set model.weights=none to start from random)"
+        ) from error
+
+
+@contextlib.contextmanager
+def _hub() -> Iterator[None]:
+    """Where the hub cannot be reached, look in its local cache only: it would try again for a minute."""
+    from huggingface_hub import constants
+
+    log, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level = log.level
+    try:
+        if not any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+            socket.getaddrinfo(urllib.parse.urlparse(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        log.setLevel(level)
 
 
 def _stages(net: Any, taps: list[str], name: str) -> list[nn.Sequential]:
@@ -111,6 +151,8 @@ def _stages(net: Any, taps: list[str], name: str) -> list[nn.Sequential]:
             steps.append((key, child))
     names = [key.replace(".", "_") for key, _ in steps]
     try:
+        if type(net).__name__ not in SEQUENTIAL:
+            raise ValueError
         ends = [names.index(tap.replace(".", "_")) + 1 for tap in taps]
     except ValueError:
         raise RecipeError(

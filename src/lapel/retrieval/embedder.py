@@ -85,7 +85,7 @@ class Embedder:
             for image in images:
                 features = self.model.features(self._normalised(self._prepare([image])))
                 maps.append(self.model.attention(features, numbers).float().cpu().numpy())
-        return np.concatenate(maps)
+        return np.concatenate(maps) if maps else np.zeros((0, len(numbers), 0, 0), np.float32)
 
     def embed_paths(
         self,
@@ -132,7 +132,7 @@ class Embedder:
             if name not in self.attributes:
                 raise RunError(f"run {self.run.name}: {unknown('attribute', name, self.attributes)}")
         chosen = self.attributes if attributes is None else attributes
-        return torch.tensor([self.attributes.index(name) for name in chosen], device=self.device)
+        return torch.tensor([self.attributes.index(name) for name in chosen], dtype=torch.int64, device=self.device)
 
     def _prepare(self, images: Sequence[ImageLike]) -> torch.Tensor:
         import torch
