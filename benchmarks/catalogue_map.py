@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -57,6 +58,15 @@ def frozen_trunk(catalogue: Catalogue, attributes: list[str], args: argparse.Nam
                 vectors = np.zeros((len(catalogue), found.shape[1]), np.float32)
             vectors[rows], missing[rows] = found.numpy(), False
     return attribute_retrieval(lambda _: vectors, catalogue, attributes, missing=missing)
+
+
+def nameless(value: Any) -> Any:
+    """Leave of every absolute path its last part: a result file tells nothing of the machine's folders."""
+    if isinstance(value, dict):
+        return {key: nameless(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [nameless(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def main() -> None:
@@ -105,8 +115,8 @@ def main() -> None:
         train(recipe, run, resume=(run / "config.json").exists())
         facts[name] = note(run) | {"recipe": recipe.to_dict(), "wall_seconds": round(time.monotonic() - start)}
         results[name] = evaluate(run)
-    catalogue = Catalogue.read(args.catalogue).with_splits(0).split("test")
     attributes = [row.attribute for row in next(iter(results.values())).attributes]
+    catalogue = Catalogue.read(args.catalogue, also=attributes).with_splits(0).split("test")
     results = {"frozen trunk": frozen_trunk(catalogue, attributes, args)} | results
     print_systems(results, title=f"{catalogue.name}, test split, {args.minutes:g} minutes of training each")
     gaps = {
@@ -127,8 +137,8 @@ def main() -> None:
         cores=len(os.sched_getaffinity(0)),
         threads=torch.get_num_threads(),
         minutes=args.minutes,
-        systems=facts,
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        systems=nameless(facts),
+        command=nameless([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     write_result(
         args.result, {name: found.to_dict() for name, found in results.items()} | {"differences": gaps}, record

@@ -45,7 +45,7 @@ def main() -> None:
     record = {
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(word).name if word.startswith("/") else word for word in sys.argv],
     }
     write_result(args.result, result, record)
     print(result)

@@ -322,7 +322,7 @@ def test_search_hands_on_weights_and_filter(search: Calls) -> None:
     weights = {"neckline": 1.0, "sleeve_length": 0.5}
     assert search.made == [
         ((Path("shop"), Path("r")), {}),
-        ((Path("a.jpg"),), {"weights": weights, "k": 1, "where": "colour = 'Red'"}),
+        ((Path("a.jpg"),), {"weights": weights, "k": 1, "where": "colour = 'Red'", "box": None}),
     ]
 
 

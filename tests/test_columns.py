@@ -260,3 +260,11 @@ def test_typed_metadata_stays_and_not_a_number_is_missing() -> None:
 def test_required_text_names_the_first_empty_row() -> None:
     with pytest.raises(CatalogueError, match=r"catalogue\.csv row 3: the cell 'image' is empty; 2 such rows in all"):
         columns.required_text(column(["a", " ", None]), HERE)
+
+
+@pytest.mark.parametrize(
+    ("cells", "attribute"),
+    [(["39.90", "39.90", "24.50", "24.50"], False), (["36", "36", "38", "38"], True), (["a", "a", "1.5", "1.5"], True)],
+)
+def test_decimals_are_metadata_and_few_whole_numbers_an_attribute(cells: list[str], attribute: bool) -> None:
+    assert columns.is_attribute(pa.chunked_array([cells])) is attribute

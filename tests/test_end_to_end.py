@@ -34,7 +34,7 @@ def test_evaluate_prints_the_table_and_writes_the_record(
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["result"]["overall"]["map"] > written["result"]["overall"]["chance"]
     assert written["protocol"]["split"] == "train"
-    assert written["protocol"]["weights_sha256"] == lapel.load(trained).fingerprint
+    assert written["protocol"]["fingerprint"] == lapel.load(trained).fingerprint
 
 
 def test_search_prints_hits_draws_a_sheet_and_agrees_with_python(
@@ -153,3 +153,22 @@ def test_the_demonstration_leaves_a_page_and_goes_on_where_it_was(tmp_path: Path
     weights = (tmp_path / "demo" / "run" / "model.safetensors").read_bytes()
     assert demo(tmp_path / "demo", quiet=True, items=24, settings=(*tiny, "training.epochs=1")) == page
     assert (tmp_path / "demo" / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_box_crops_the_query(garments: Catalogue, indexed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, box = garments.paths()[0], garments.boxes()[0]
+    assert box is not None
+    index = lapel.Index.open(indexed)
+    inside = index.encode(path, box)
+    # The catalogue has boxes, so its vectors are those of the cropped garment.
+    stored = index.vectors(garments.images["image"][0].as_py())
+    assert (inside * stored).sum(-1).min() > 0.999
+    assert not np.allclose(index.encode(path), inside, atol=1e-3)
+    argv = ("search", indexed, path, "--box", " ".join(map(str, box)), "--json", "--top", 3)
+    assert run_cli(*argv) == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert [hit["image"] for hit in hits] == [hit.image for hit in index.search(path, k=3, box=box)]
+    assert run_cli("search", indexed, path, "--box", "1 2 3") == 2
+    assert "expected four numbers X1 Y1 X2 Y2" in capsys.readouterr().err
+    assert run_cli("search", indexed, path, "--box", "9 9 5 5") == 2
+    assert "box [9, 9, 5, 5] is empty" in capsys.readouterr().err

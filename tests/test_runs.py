@@ -149,7 +149,7 @@ def test_damage_is_noticed_and_named(damage: Callable[[Path], Any], message: str
 
 
 def test_no_folder_and_another_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no run folder at .*nowhere: expected the folder that 'lapel train' wrote"):
+    with pytest.raises(RunError, match=r"no run folder at .*nowhere: expected the folder that 'lapel train' wrote"):
         load(tmp_path / "nowhere")
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(RunError, match=r"is not a run folder: expected .* found photo.jpg"):

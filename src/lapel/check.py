@@ -326,7 +326,7 @@ def _verdict(images: int, failed: int, problems: list[Problem], trainable: list[
     found = f"{images:,} images, {errors:,} errors, {warnings:,} warnings. "
     if failed == images:
         return found + "No image can be used: are the paths relative to the catalogue's own folder?"
-    if failed > MAX_FAILED * images:
+    if failed > max(1, MAX_FAILED * images):  # one always may
         return found + f"{failed:,} images cannot be used: a job stops above {MAX_FAILED:.0%} of them."
     if not trainable:
         return found + "Nothing can be trained: no attribute has two values on two training images each."

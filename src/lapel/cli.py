@@ -22,7 +22,7 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from lapel import __version__
 from lapel.errors import LapelError, RunError, SearchIndexError, unknown
-from lapel.shell import fail, main_process, message_of, parse_weights, print_hits, say
+from lapel.shell import fail, main_process, message_of, parse_box, parse_weights, print_hits, say
 
 PICTURES = (".jpeg", ".jpg", ".png", ".webp")
 
@@ -132,6 +132,8 @@ class Train:
             raise KeyboardInterrupt(f"go on with: {shlex.join(again)}") from None
         if main_process():
             print(run)
+        if (skipped := run / "skipped.json").is_file():
+            say(f"{len(json.loads(skipped.read_text('utf-8')))} images could not be read; why: {skipped}")
         say(f"next: lapel evaluate {shlex.quote(str(run))}")
         return 0
 
@@ -235,6 +237,8 @@ class Search:
     """Keep only what matches, such as "colour = 'Red' and price < 50"."""
     top: int = 10
     """How many results."""
+    box: Annotated[str | None, hint("'X1 Y1 X2 Y2': without it: the whole picture")] = None
+    """The garment in the picture, in pixels; give it where the catalogue has boxes."""
     run: Annotated[Path | None, hint("RUN: without it: the one that made the index")] = None
     """The run folder whose model embeds the picture."""
     json: bool = False
@@ -252,7 +256,8 @@ class Search:
         from lapel.retrieval.index import Index as SearchIndex
 
         index = SearchIndex.open(self.index, self.run)
-        hits = index.search(self.image, weights=weights or None, k=self.top, where=self.where)
+        box = parse_box(self.box)
+        hits = index.search(self.image, weights=weights or None, k=self.top, where=self.where, box=box)
         print_hits(hits, as_json=self.json)
         if self.sheet is not None:
             from lapel.evaluation.figures import Tile, sheet

@@ -68,8 +68,9 @@ def is_attribute(column: pa.ChunkedArray) -> bool:
     """Whether a free column is an attribute rather than metadata.
 
     An attribute is text, or lists of text, whose values repeat: at least two images per value on average, at most
-    1,000 values of at most 80 characters, and, if every value is a number, at most 12 of them. A column that Parquet
-    types as numbers or true/false is metadata unless it is asked for by name, and so is an empty one.
+    1,000 values of at most 80 characters, and, if every value is a number, at most 12 of them and whole
+    (39.90 is a price, 42 may be a size). A column that Parquet types as numbers or true/false is metadata unless it is
+    asked for by name, and so is an empty one.
 
     >>> is_attribute(pa.chunked_array([["red", "blue", "red", "blue"]]))
     True
@@ -85,7 +86,7 @@ def is_attribute(column: pa.ChunkedArray) -> bool:
     distinct = pc.unique(values).to_pylist()
     if not distinct or len(distinct) > MAX_VALUES or max(map(len, distinct)) > MAX_LENGTH:
         return False
-    if len(distinct) > MAX_NUMBERS and all(map(_NUMBER.fullmatch, distinct)):
+    if all(map(_NUMBER.fullmatch, distinct)) and (len(distinct) > MAX_NUMBERS or any("." in v for v in distinct)):
         return False
     return len(values) >= 2 * len(distinct)
 

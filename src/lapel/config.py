@@ -45,7 +45,8 @@ class ImageConfig:
         flip: mirror half of the training images.
         zoom: smallest share of height and width that a random training crop keeps; 1 is off (the papers).
         jitter: largest relative change of brightness and contrast in training; 0 is off (the papers).
-        cache_gb: memory for prepared images, so that none is decoded twice.
+        cache_gb: memory for prepared images in each process, so that none is decoded twice; validation takes an eighth
+            more.
     """
 
     height: int = 224

@@ -166,7 +166,7 @@ def _decode_pillow(image: Image.Image, data: bytes) -> Pixels:
     try:
         image.load()
         orientation = _orientation(image)  # after load: Pillow's TIFF reader turns the picture itself
-        pixels = np.array(_rgb(image))
+        pixels = np.array(rgb(image))
     except MemoryError:
         raise
     except Exception as error:
@@ -176,7 +176,8 @@ def _decode_pillow(image: Image.Image, data: bytes) -> Pixels:
     return _upright(pixels, orientation)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """Return any Pillow image in RGB: 16 bits and floats scaled to 8 bits, transparency on white."""
     if image.mode.startswith("I;16"):  # 16 bits: keep the high byte, as Pillow does for 16-bit colour
         return Image.fromarray((np.array(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -86,7 +86,8 @@ def demo(
         next_steps(catalogue, to),
         f"{len(catalogue)} pictures of {items} drawn garments; a small network trained from random weights.",
     )
-    atomic_write(to / ".gitignore", "*\n")
+    if not (to / ".gitignore").exists():  # ``to`` may be a folder of one's own
+        atomic_write(to / ".gitignore", "*\n")
     console.print(f"done in {time.monotonic() - start:.0f} s: open [bold]{page}[/]")
     print(
         "Next, with your own photos: write a catalogue.csv (image, then a column per attribute), then\n"
@@ -97,8 +98,7 @@ def demo(
 
 def show(index: Index, embedder: Embedder, catalogue: Catalogue, attribute: str, kind: str) -> QueryView | None:
     """Search the index for garments like one test picture under one attribute, the garment itself left out."""
-    from PIL import Image
-
+    from lapel.decoding import decode_array
     from lapel.evaluation.overlays import overlay
     from lapel.evaluation.page import HitView, QueryView
 
@@ -110,10 +110,12 @@ def show(index: Index, embedder: Embedder, catalogue: Catalogue, attribute: str,
         return None
     row = rows[0]
     path, item, value = test.paths()[row], test.items()[row], labels[row][attribute]
-    hits = index.search(path, weights={attribute: 1.0}, k=SHOWN, where=f"item != '{item}'")
-    attention = embedder.attention([path], [attribute])[0, 0]
-    with Image.open(path) as image:
-        over = overlay(image, attention, preprocessing=embedder.preprocessing)
+    # Cropped as the indexed pictures are.
+    box = test.boxes()[row]
+    garment = decode_array(path, box)
+    hits = index.search(path, weights={attribute: 1.0}, k=SHOWN, where=f"item != '{item}'", box=box)
+    attention = embedder.attention([garment], [attribute])[0, 0]
+    over = overlay(path, attention, preprocessing=embedder.preprocessing, box=box)
     return QueryView(
         path,
         attribute,

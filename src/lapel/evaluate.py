@@ -9,7 +9,7 @@ import numpy as np
 
 from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError
-from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval
+from lapel.evaluation.protocols import QueryLists, RetrievalResult, attribute_retrieval
 from lapel.evaluation.record import protocol_record, write_result
 from lapel.progress import bar
 from lapel.retrieval.embedder import Embedder, Vectors, load
@@ -23,6 +23,7 @@ def evaluate(
     share: float = 0.2,
     seed: int = 0,
     quiet: bool = False,
+    queries: QueryLists | None = None,
 ) -> RetrievalResult:
     """Measure attribute-specific retrieval (MAP) of a run.
 
@@ -34,6 +35,7 @@ def evaluate(
         share: share of each attribute's labelled images that become queries.
         seed: of the query draw and the bootstrap.
         quiet: no progress bar.
+        queries: given query and candidate rows of the split, instead of drawing them with ``share`` and ``seed``.
 
     Raises:
         RunError: not a run, or altered weights.
@@ -44,7 +46,8 @@ def evaluate(
     embedder = load(run)
     config = embedder.config
     path = config.recipe.data.catalogue if catalogue is None else str(catalogue)
-    whole = Catalogue.read(path, also=embedder.attributes).with_splits(config.recipe.data.split_seed)
+    draw = config.recipe.data.split_seed
+    whole = Catalogue.read(path, also=embedder.attributes).with_splits(draw).with_validation(draw)
     attributes = [name for name in embedder.attributes if name in whole.attributes]
     if not attributes:
         raise CatalogueError(
@@ -54,7 +57,7 @@ def evaluate(
     chosen = whole.split(split)
     vectors, missing = embed_catalogue(embedder, chosen, config.recipe.data.max_failed, quiet)
     keep = [embedder.attributes.index(name) for name in attributes]
-    result = attribute_retrieval(vectors[:, keep], chosen, attributes, share=share, seed=seed, missing=missing)
+    result = attribute_retrieval(vectors[:, keep], chosen, attributes, queries, share=share, seed=seed, missing=missing)
     absent = {name: "not in this catalogue" for name in embedder.attributes if name not in attributes}
     result = replace(result, not_evaluated={**result.not_evaluated, **absent})
     if json is not None:

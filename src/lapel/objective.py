@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,11 +101,31 @@ def gather(vectors: Tensor, labels: Sequence[Tensor]) -> tuple[Tensor, Sequence[
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return vectors, labels
-    from torch.distributed.nn.functional import all_gather
-
-    every = torch.cat(all_gather(vectors.contiguous()))
+    every: Tensor = _Gather.apply(vectors)
     widths = [hot.shape[1] for hot in labels]
     mine = torch.cat(list(labels), 1).to(torch.uint8)
     others = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(others, mine)
     return every, torch.cat(others).bool().split(widths, 1)
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenate over processes; backward, sum over processes and keep one's own part.
+
+    torch's own differentiable ``all_gather`` gives scrambled gradients where they arrive transposed, as here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor) -> Tensor:
+        mine = mine.contiguous()
+        every = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(every, mine)
+        ctx.size = len(mine)
+        return torch.cat(every)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        start: int = torch.distributed.get_rank() * ctx.size
+        return total[start : start + ctx.size]

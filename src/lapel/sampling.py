@@ -26,7 +26,7 @@ class _Group:
 
 class TripletSampler:
     """The paper's triplets: attribute uniform, value uniform, anchor and positive two images of that value, negative
-    an image of the attribute without that value (AG-MAN section IV; rules of the ASEN sampler, ``papers`` eq 8).
+    an image of the attribute without that value (AG-MAN section IV; rules of the ASEN sampler).
 
     A value with fewer than two images, or without any other image to be the negative, is left out from the start,
     where rejection sampling would loop for ever.

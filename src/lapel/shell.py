@@ -64,6 +64,26 @@ def parse_weights(attributes: Sequence[str]) -> dict[str, float]:
     return weights
 
 
+def parse_box(text: str | None) -> tuple[float, ...] | None:
+    """Read ``--box``.
+
+    >>> parse_box("10, 20, 110 220")
+    (10.0, 20.0, 110.0, 220.0)
+
+    Raises:
+        SearchIndexError: not four numbers.
+    """
+    if text is None:
+        return None
+    try:
+        box = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        box = ()
+    if len(box) != 4:
+        raise SearchIndexError(f"--box {text!r}: expected four numbers X1 Y1 X2 Y2, in pixels of the picture")
+    return box
+
+
 def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     """Print hits, best first, as JSON or as a table: rank, score, image, item, cosine per attribute."""
     if as_json:

@@ -6,6 +6,7 @@ lose: a run that was stopped at any moment and resumed leaves the same weights a
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -219,6 +220,8 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
 
 def start_fabric(settings: TrainingConfig) -> Fabric:
     """Fabric for this process: one device, or as many processes as torchrun started."""
+    # Banners of its precision and processes; its warnings stay.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     processes, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
         devices=local,
@@ -338,5 +341,6 @@ def _set_rate(optimiser: Any, settings: TrainingConfig, share: float, epoch: int
 
 
 def _note(journal: Journal, state: State) -> str:
-    best = f", val MAP {state.best:.1f}" if state.best > -math.inf else ""
-    return f"loss {journal.loss:.3f}{best}"
+    parts = [f"loss {journal.loss:.3f}"] if math.isfinite(journal.loss) else []  # none yet since a resume
+    parts += [f"val MAP {state.best:.1f}"] if state.best > -math.inf else []
+    return ", ".join(parts)

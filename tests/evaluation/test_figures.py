@@ -154,7 +154,7 @@ def test_pictures_come_upright_small_and_on_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "no such file"), (b"<html>", "not an image"), (b"", "not an image")]
+    ("content", "message"), [(None, "no such file"), (b"<html>", "HTML page"), (b"", "empty file")]
 )
 def test_what_cannot_be_opened_says_why(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "x.jpg"

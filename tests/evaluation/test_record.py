@@ -50,7 +50,7 @@ def printed(draw, *arguments, **options) -> list[str]:
 def test_record_holds_everything_that_moves_a_figure():
     found = record(command=["lapel", "evaluate", "my run"], minutes=30)
     assert found["preprocessing"] == {"height": 224, "resize": "crop"}
-    assert (found["split"], found["weights_sha256"], found["seed"]) == ("test", "ab12", 3)
+    assert (found["split"], found["fingerprint"], found["seed"]) == ("test", "ab12", 3)
     assert "query-weighted" in found["metric"]
     assert "no relevant" in found["metric"] or "without a relevant candidate scores 0" in found["metric"]
     assert "catalogue" in found["tie_rule"]

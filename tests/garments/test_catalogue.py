@@ -129,3 +129,11 @@ def test_contact_sheet_of_a_catalogue_of_garments_and_of_views(folder, tmp_path)
 def test_bad_order(change, message, tmp_path):
     with pytest.raises(CatalogueError, match=message):
         draw_catalogue(tmp_path, **{**SMALL, **change})
+
+
+def test_a_catalogue_that_was_not_drawn_is_never_replaced(tmp_path: Path) -> None:
+    own = tmp_path / "catalogue.csv"
+    own.write_text("image,fit\na.jpg,slim\n")
+    with pytest.raises(CatalogueError, match="catalogue"):
+        draw_catalogue(tmp_path, items=2, views=1, size=64, quiet=True)
+    assert own.read_text() == "image,fit\na.jpg,slim\n"

@@ -5,15 +5,15 @@ Only Pillow and numpy are needed.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from lapel.decoding import DecodeError, decode_array, rgb
 from lapel.errors import ImageError
 from lapel.frame import Preprocessing
 
@@ -154,28 +154,12 @@ def open_picture(source: Picture, side: int | None = None) -> Image.Image:
         ImageError: with the reason in a few words, short enough for a tile.
     """
     try:
-        if isinstance(source, Image.Image):
-            image = source
+        if isinstance(source, Image.Image):  # may be small: a swatch, a thumbnail
+            image = rgb(ImageOps.exif_transpose(source))
         else:
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            if side is not None:
-                image.draft("RGB", (side * 2, side * 2))  # JPEG: decode at a fraction of the size
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float32)
-            image = Image.fromarray((values / max(float(values.max()), 255.0) * 255).astype(np.uint8))
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        image = image.convert("RGB")
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError("too many pixels") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ImageError(str(error) or type(error).__name__) from error
+            image = Image.fromarray(np.ascontiguousarray(decode_array(source)))
+    except DecodeError as error:
+        raise ImageError(error.reason) from error
     if side is not None and max(image.size) > side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lapel.errors import LapelError
 from lapel.evaluation.metrics import AP_DEFINITION, LEVEL, SCORE, TIE_RULE
@@ -42,7 +43,8 @@ def protocol_record(
         split: the catalogue's split that was measured.
         preprocessing: crop, resize, size, mean and std (``Preprocessing.to_dict()``); None without images.
         query_source: ``RetrievalResult.query_source``, or the file the lists come from.
-        weights: SHA-256 of the weights file; None for a system without weights.
+        weights: fingerprint of the run (SHA-256 over its tensors and settings, not over the file's bytes); None for a
+            system without one.
         seed: of the query draw and the bootstrap.
         catalogue: name of the catalogue.
         metric: definition of the metric in words.
@@ -57,7 +59,7 @@ def protocol_record(
         "score": SCORE,
         "tie_rule": TIE_RULE,
         "queries": query_source,
-        "weights_sha256": weights,
+        "fingerprint": weights,
         "seed": seed,
         **further,
         "versions": versions(),
@@ -120,7 +122,8 @@ def print_table(result: RetrievalResult, console: Console | None = None, title: 
         table.add_column(name, justify="right", no_wrap=True)
     for row in result.attributes:
         counts = (str(row.queries), str(row.candidates))
-        table.add_row(row.attribute, _share(row.map), _ends(row.low, row.high), _share(row.chance), *counts)
+        # As text: in "length [cm]" rich would read a style.
+        table.add_row(Text(row.attribute), _share(row.map), _ends(row.low, row.high), _share(row.chance), *counts)
     table.add_section()
     ends = _ends(result.low, result.high)
     table.add_row("overall", _share(result.map), ends, _share(result.chance), str(result.queries), "", style="bold")
@@ -150,7 +153,7 @@ def print_systems(
         for result in results.values():
             found = {row.attribute: _cell(row.map, row.low, row.high) for row in result.attributes}
             cells.append(found.get(attribute, "-"))
-        table.add_row(attribute, str(known[attribute].queries), _share(known[attribute].chance), *cells)
+        table.add_row(Text(attribute), str(known[attribute].queries), _share(known[attribute].chance), *cells)
     table.add_section()
     first = next(iter(results.values()))
     cells = [_cell(result.map, result.low, result.high) for result in results.values()]

@@ -70,7 +70,8 @@ def draw_catalogue(
         quiet: show no progress.
 
     Raises:
-        CatalogueError: a number below 1, an unknown domain, or shares that do not sum to 1.
+        CatalogueError: a number below 1, an unknown domain, shares that do not sum to 1, or a catalogue that is
+            already in ``to`` and was not drawn.
         LapelError: the disk is full or the folder cannot be written.
     """
     from lapel.catalogue import Catalogue
@@ -84,6 +85,8 @@ def draw_catalogue(
         found = Catalogue.read(table, attributes=_present(table))
         if all(path.is_file() for path in found.paths()):
             return found
+    if table.exists() and not drawn.exists():
+        raise CatalogueError(f"{table} was not drawn by Lapel and would be overwritten: give another folder")
     table.unlink(missing_ok=True)
     splits = _splits(order)
     rows: list[dict[str, str]] = []

@@ -61,10 +61,10 @@ class Embedder:
             batch: images per forward pass; bounds memory.
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or it is one image and no list.
             RunError: unknown attribute.
         """
-        numbers = self._numbers(attributes)
+        numbers, images = self._numbers(attributes), _listed(images)
         chunks = [
             self._embed(self._prepare(images[start : start + batch]), numbers) for start in range(0, len(images), batch)
         ]
@@ -74,12 +74,12 @@ class Embedder:
         """Where each attribute looks: (N, A, H, W) float32 over the prepared image, each map summing to 1.
 
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read, or it is one image and no list.
             RunError: unknown attribute.
         """
         import torch
 
-        numbers = self._numbers(attributes)
+        numbers, images = self._numbers(attributes), _listed(images)
         maps = []
         with torch.inference_mode():
             for image in images:
@@ -155,6 +155,15 @@ class Embedder:
             vectors = self.model.embed(self.model.features(self._normalised(images)), numbers)
         found: Vectors = vectors.float().cpu().numpy()
         return found
+
+
+def _listed(images: Sequence[ImageLike]) -> Sequence[ImageLike]:
+    """Refuse one image: a path has characters and an array has rows, each of which would be taken for an image."""
+    if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 4) == 3 or not hasattr(images, "__len__"):
+        from lapel.errors import ImageError
+
+        raise ImageError(f"expected a list of images, found one {type(images).__name__}: put it in a list")
+    return images
 
 
 def load(run: Path | str, device: str | None = None) -> Embedder:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lapel.decoding import decode_array
 from lapel.errors import SearchIndexError, unknown
 from lapel.retrieval.encoder import QueryEncoder
 from lapel.retrieval.filter_tree import Kind
@@ -141,14 +142,22 @@ class Index:
     def __len__(self) -> int:
         return len(self._engine()) if self._snapshot is None else int(self._snapshot.rows.num_rows)
 
-    def search(self, image: Any, weights: Weights = None, k: int = 10, where: str | None = None) -> list[Hit]:
+    def search(
+        self,
+        image: Any,
+        weights: Weights = None,
+        k: int = 10,
+        where: str | None = None,
+        box: Sequence[float] | None = None,
+    ) -> list[Hit]:
         """Find the images most like ``image`` under the weighted attributes.
 
         Args:
-            image: path, bytes, PIL image, (H, W, 3) uint8 array or (3, H, W) uint8 tensor.
+            image: path, bytes, PIL image or (H, W, 3) uint8 array.
             weights: attribute -> weight; attributes not named weigh zero; None weighs every attribute 1.
             k: hits wanted; fewer come back if fewer pass the filter.
             where: filter (grammar: ``lapel.retrieval.filters``), applied before ranking.
+            box: x1, y1, x2, y2 of the garment in pixels of the upright image; give it where the catalogue has boxes.
 
         Returns:
             Hits, best first; equal scores in order of id.
@@ -158,7 +167,7 @@ class Index:
             ImageError: the image cannot be read.
         """
         self._check(weights, k, where)  # before the seconds that loading a model takes
-        return self.search_vector(self.encode(image), weights, k, where)
+        return self.search_vector(self.encode(image, box), weights, k, where)
 
     def search_id(self, image_id: str, weights: Weights = None, k: int = 10, where: str | None = None) -> list[Hit]:
         """Find the images most like one of the index, which is itself left out; no model is needed."""
@@ -211,14 +220,17 @@ class Index:
         place = int(pc.index(self._snapshot.rows["id"], image_id).as_py())
         return np.array(self._snapshot.vectors[:, place])
 
-    def encode(self, image: Any) -> Floats:
-        """Return the (A, D) unit vectors of a query image.
+    def encode(self, image: Any, box: Sequence[float] | None = None) -> Floats:
+        """Return the (A, D) unit vectors of a query image, or of its part in ``box``.
 
         The encoder stored with the index is loaded on first use, or the run where there is none.
 
         Raises:
             SearchIndexError: the run is gone, or has other weights than the index was built with.
+            ImageError: the image cannot be read, or the box is empty.
         """
+        if box is not None:
+            image = decode_array(image, box)
         if self._encoder is None:
             self._encoder = self._load()
         found = np.asarray(self._encoder([image]), np.float32)

@@ -88,10 +88,11 @@ def index_catalogue(
     folder = Path(path)
     if not 0 <= max_failed <= 1:
         raise SearchIndexError(f"max_failed is a share from 0 to 1, found {max_failed}")
-    old = _existing(folder, embedder)
+    _existing(folder, embedder)
     ids = row_ids(catalogue)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):
+        old = _existing(folder, embedder)  # again: another process may have written until now
         record = IndexRecord(
             run=str(Path(embedder.run).resolve()),
             fingerprint=embedder.fingerprint,

@@ -45,7 +45,7 @@ class IndexRecord:
 
     Attributes:
         run: folder of the run the vectors come from.
-        fingerprint: SHA-256 of that run's weights.
+        fingerprint: of that run: SHA-256 over its weights and the settings that decide an embedding.
         attributes: attributes of the model, in the order of the vectors.
         dim: numbers per attribute vector.
         catalogue: name of the catalogue.

@@ -70,7 +70,9 @@ def row_table(catalogue: Catalogue, ids: list[str]) -> pa.Table:
     labels = wide_labels(catalogue.labels, catalogue.attributes, len(catalogue))
     columns |= {LABEL + encode(name): column for name, column in labels.items()}
     # Missing cells stay out of the hash, so a new column changes only the rows that have something in it.
-    contents = ({key: cell for key, cell in row.items() if cell is not None} for row in pa.table(columns).to_pylist())
+    batches = pa.table(columns).to_batches(max_chunksize=10_000)  # as Python objects, all rows would fill the memory
+    cells = (row for batch in batches for row in batch.to_pylist())
+    contents = ({key: cell for key, cell in row.items() if cell is not None} for row in cells)
     hashes = [hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:32] for row in contents]
     return pa.table({"id": pa.array(ids, pa.string()), "row_hash": pa.array(hashes, pa.string()), **columns})
 

@@ -88,6 +88,11 @@ class LanceStore:
         """Open the table, making an empty one where there is none."""
         if state(folder) is not None:
             return cls.open(folder)
+        data = folder / f"{TABLE}.lance" / "data"
+        if data.is_dir() and any(data.iterdir()):
+            raise SearchIndexError(
+                f"{folder} holds rows but no version of them: restore it, or index into a new folder"
+            )
         with _trouble(folder, "write"):
             shutil.rmtree(folder / f"{TABLE}.lance", ignore_errors=True)  # a creation that was interrupted
             return cls(_connect(folder).create_table(TABLE, schema=schema), folder)
