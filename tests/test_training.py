@@ -302,7 +302,7 @@ def test_fewer_validations_always_end_with_one(catalogue: Path, tmp_path: Path) 
 @pytest.mark.parametrize("mode", MODES)
 def test_unreadable_images_are_skipped_listed_and_do_not_move_a_step(mode: str, tmp_path: Path) -> None:
     catalogue = draw(tmp_path / "data", broken=(3, 11, 45))
-    smaller = {"batch": 2, "epochs": 1} if mode == "triplets" else {}
+    smaller = {"batch": 4, "epochs": 3} if mode == "triplets" else {}
     asked = recipe(catalogue, **MODES[mode] | smaller)
     run = train(asked, tmp_path / "run", quiet=True)
     listed = json.loads((run / "skipped.json").read_text())

@@ -27,6 +27,7 @@ Counts = dict[str, dict[str, dict[str, int]]]
 
 MAX_FAILED = 0.05  # share of unusable images above which training and indexing stop
 _FEW_IMAGES, _FEW_SHARE = 10, 0.01
+_BLANK = {"nan", "null", "n/a", "na", "-", "?", "unknown", "not labelled", "<na>"}
 _SIDES = {"train": "train", "val": "val"}  # test, query and gallery are one side: what is measured on
 
 
@@ -142,7 +143,7 @@ def check(
     found += _splits(catalogue)
     found += _leaks(catalogue, paths, broken)
     found += _labels(catalogue)
-    usable = catalogue.with_splits().take([row for row in range(len(catalogue)) if row not in failed])
+    usable = catalogue.with_splits().with_validation().take([row for row in range(len(catalogue)) if row not in failed])
     counts = _count(usable)
     problems = [
         Problem(None if row is None else row + 2, None if row is None else names[row], level, message)
@@ -301,6 +302,10 @@ def _labels(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
                 shown = ", ".join(f"{label!r} ({len(values[label]):,})" for label in same)
                 text = f"{attribute}: {shown} differ only by case, space or hyphen: use one spelling"
                 yield values[same[-1]][0], "warning", text
+        blank = [label for label in values if label.casefold() in _BLANK]
+        if blank:
+            text = f"{attribute}: {blank[0]!r} counts as a value; if it means 'not labelled', leave the cell empty"
+            yield values[blank[0]][0], "warning", text
         if len(values) < 2:
             only = f"the one value {next(iter(values))!r}" if values else "no value at all"
             yield None, "warning", f"{attribute} has {only}: there is nothing to tell apart"

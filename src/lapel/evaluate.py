@@ -46,6 +46,10 @@ def evaluate(
     embedder = load(run)
     config = embedder.config
     path = config.recipe.data.catalogue if catalogue is None else str(catalogue)
+    if catalogue is None and not Path(path).exists():
+        raise CatalogueError(
+            f"the catalogue that {run} was trained on is no longer at {path}: name it with --catalogue"
+        )
     draw = config.recipe.data.split_seed
     whole = Catalogue.read(path, also=embedder.attributes).with_splits(draw).with_validation(draw)
     attributes = [name for name in embedder.attributes if name in whole.attributes]
@@ -56,8 +60,16 @@ def evaluate(
         )
     chosen = whole.split(split)
     vectors, missing = embed_catalogue(embedder, chosen, config.recipe.data.max_failed, quiet)
-    keep = [embedder.attributes.index(name) for name in attributes]
-    result = attribute_retrieval(vectors[:, keep], chosen, attributes, queries, share=share, seed=seed, missing=missing)
+    # By name, which copies one attribute's vectors at a time.
+    result = attribute_retrieval(
+        lambda name: vectors[:, embedder.attributes.index(name)],
+        chosen,
+        attributes,
+        queries,
+        share=share,
+        seed=seed,
+        missing=missing,
+    )
     absent = {name: "not in this catalogue" for name in embedder.attributes if name not in attributes}
     result = replace(result, not_evaluated={**result.not_evaluated, **absent})
     if json is not None:
