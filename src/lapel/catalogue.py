@@ -11,6 +11,7 @@ original image. Parquet has lists in their place.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -255,6 +256,15 @@ class Catalogue:
         return self._splitted(
             ["val" if split == "train" and group in held else split for group, split in zip(groups, given, strict=True)]
         )
+
+    def digest(self) -> str:
+        """SHA-256 over image paths, boxes and labels in their order: what a training depends on beside the pixels."""
+        found = hashlib.sha256()
+        for table, names in ((self.images, ("image", "box")), (self.labels, ("image", "attribute", "value"))):
+            for name in names:
+                for batch in pa.table({name: table[name]}).to_batches(max_chunksize=100_000):
+                    found.update(json.dumps(batch.column(0).to_pylist()).encode())
+        return found.hexdigest()
 
     def _groups(self) -> list[str]:
         """What must stay on one side of a split: the item, or the image where it has none."""

@@ -125,6 +125,7 @@ def check_catalogue(run: Path, config: RunConfig) -> None:
         "training images": (before.protocol.get("train"), config.protocol["train"]),
         "validation images": (before.protocol.get("val"), config.protocol["val"]),
         "preprocessing": (dict(before.preprocessing), dict(config.preprocessing)),
+        "order, boxes or labels of the images": (before.protocol.get("digest"), config.protocol["digest"]),
     }
     for what, (old, new) in pairs.items():
         if json.dumps(old) != json.dumps(new):

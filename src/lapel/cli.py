@@ -262,7 +262,8 @@ class Search:
         if self.sheet is not None:
             from lapel.evaluation.figures import Tile, sheet
 
-            sheet(Tile(self.image, caption=", ".join(self.attribute) or "all attributes"), hits, self.sheet)
+            tiles = [Tile.of(hit, attributes=weights) for hit in hits]
+            sheet(Tile(self.image, caption=", ".join(self.attribute) or "all attributes"), tiles, self.sheet)
             say(f"the sheet is in {self.sheet}")
         return 0
 

@@ -106,7 +106,7 @@ class Feed:
             (self.settings.seed * 1_000_003 + step) * self.fabric.world_size + self.fabric.global_rank
         )
         images = augment(
-            images,
+            images.to(self.fabric.device, non_blocking=True),
             generator,
             image.flip,
             (image.zoom, 1.0),
@@ -114,4 +114,4 @@ class Feed:
             image.jitter,
             image.jitter,
         )
-        return normalise(images.to(self.fabric.device, non_blocking=True), self.pre, torch.channels_last)
+        return normalise(images, self.pre, torch.channels_last)

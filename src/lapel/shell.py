@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lapel.errors import LapelError, SearchIndexError
 
 if TYPE_CHECKING:
-    from lapel.retrieval.index import Hit
+    from lapel.retrieval.hits import Hit
 
 
 def main_process() -> bool:

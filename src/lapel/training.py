@@ -1,11 +1,13 @@
 """Training, top to bottom: data, model, loop, validation, checkpoints.
 
 Everything random is drawn from (seed, epoch) or (seed, step), never from the state of a generator that a crash could
-lose: a run that was stopped at any moment and resumed leaves the same weights as one that was not.
+lose: a run that was stopped at any moment and resumed leaves the same weights as one that was not. On a CPU that
+holds to the bit; with a time limit the schedule follows the clock, which no two sittings share.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -24,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from lapel.catalogue import Catalogue
 from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state
 from lapel.config import Recipe, TrainingConfig
-from lapel.errors import CatalogueError, RecipeError, unknown
+from lapel.errors import CatalogueError, RecipeError
 from lapel.evaluation.protocols import attribute_retrieval
 from lapel.evaluation.record import versions
 from lapel.feed import Feed
@@ -83,7 +85,13 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         values,
         pre.to_dict(),
         recipe,
-        {"catalogue": catalogue.name, "train": len(training), "val": len(validation), "versions": versions()},
+        {
+            "catalogue": catalogue.name,
+            "train": len(training),
+            "val": len(validation),
+            "digest": hashlib.sha256((training.digest() + validation.digest()).encode()).hexdigest(),
+            "versions": versions(),
+        },
     )
     if restored:
         check_catalogue(run, config)
@@ -189,18 +197,12 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
     catalogue = Catalogue.read(recipe.data.catalogue, recipe.data.attributes or None)
     catalogue = catalogue.with_splits(recipe.data.split_seed).with_validation(recipe.data.split_seed)
     training, validation = catalogue.split("train"), catalogue.split("val")
-    wanted = recipe.data.attributes
-    for name in wanted:
-        if name not in catalogue.attributes:
-            raise CatalogueError(unknown("attribute", name, catalogue.attributes))
     chosen = []
     for name in catalogue.attributes:
-        if wanted and name not in wanted:
-            continue
         sizes = training.multi_hot(name).sum(0)
         if (sizes >= 2).sum() >= 2:
             chosen.append(name)
-        elif wanted:
+        elif recipe.data.attributes:
             raise CatalogueError(
                 f"attribute {name!r} cannot be trained: {(sizes >= 2).sum()} of its {len(sizes)} values have two or "
                 "more training images, at least two values are needed to tell apart"
@@ -224,6 +226,7 @@ def start_fabric(settings: TrainingConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     processes, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fabric = Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=local,
         num_nodes=processes // local,
         strategy="ddp" if processes > 1 else "auto",

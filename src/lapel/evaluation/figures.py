@@ -39,12 +39,16 @@ class Tile:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, hit: Any, value: str = "", right: bool | None = None) -> Tile:
-        """Make a tile of a search hit: anything with image, item, score, scores and labels."""
+    def of(cls, hit: Any, value: str = "", right: bool | None = None, attributes: Iterable[str] = ()) -> Tile:
+        """Make a tile of a search hit: anything with image, item, score, scores and labels.
+
+        ``attributes`` are those searched by; the tile shows them alone.
+        """
         caption = str(hit.item) if hit.item else Path(hit.image).name
-        if not value and len(hit.scores) == 1:
-            value = ", ".join(hit.labels.get(next(iter(hit.scores)), ()))
-        return cls(hit.image, caption, value, hit.score, hit.scores, right, hit.labels)
+        scores = {name: hit.scores[name] for name in attributes} or hit.scores
+        if not value and len(scores) == 1:
+            value = ", ".join(hit.labels.get(next(iter(scores)), ())) or "not labelled"
+        return cls(hit.image, caption, value, hit.score, scores, right, hit.labels)
 
 
 def _as_tile(source: Any) -> Tile:

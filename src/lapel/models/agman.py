@@ -121,9 +121,10 @@ class AGMAN(nn.Module):
             levels.append(fused)
         logits = None
         # The logits only serve the training loss; searching and indexing skip the last block.
-        if self.pyramid or (self.classifier is not None and self.training):
+        classify = self.classifier is not None and self.training and self.classifier.weight.requires_grad
+        if self.pyramid or classify:
             stride32 = self.trunk.tail(fused)
-            if self.classifier is not None:
+            if self.classifier is not None and classify:
                 logits = self.classifier(pooled(stride32))
             if self.pyramid:
                 levels.append(_match(stride32, stride16))

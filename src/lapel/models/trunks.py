@@ -25,6 +25,15 @@ from torch import Tensor, nn
 from lapel.errors import RecipeError, nearest, unknown
 
 STRIDES = (8, 16, 32)
+# Lapel sets these itself; some would read a pickle.
+OWN_OPTIONS = {
+    "pretrained",
+    "features_only",
+    "checkpoint_path",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "cache_dir",
+}
 # timm's feature networks that run their children one after the other; others join or skip maps between them.
 SEQUENTIAL = ("FeatureListNet", "EfficientNetFeatures", "MobileNetV3Features")
 
@@ -96,6 +105,10 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         guess = nearest(name, timm.list_models())
         raise RecipeError(
             f"unknown trunk {name!r}{f'; did you mean {guess!r}?' if guess else ''}: expected a timm model name"
+        )
+    for key in OWN_OPTIONS & options.keys():
+        raise RecipeError(
+            f"trunk option {key!r} is not for recipes: weights are named by model.weights, as safetensors"
         )
     try:
         config: Any = timm.get_pretrained_cfg(name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +24,7 @@ from lapel.errors import SearchIndexError, unknown
 from lapel.retrieval.encoder import QueryEncoder
 from lapel.retrieval.filter_tree import Kind
 from lapel.retrieval.filters import parse
+from lapel.retrieval.hits import Entry, Hit
 from lapel.retrieval.layout import ENCODER, META, IndexRecord, columns_of
 from lapel.retrieval.rendering import mask
 from lapel.retrieval.snapshot import Snapshot, matrix
@@ -38,38 +38,6 @@ Encoder = Callable[[Sequence[Any]], Floats]
 # it of the last place are scored again in float64, and equal scores are ordered by id.
 ROUNDING = 1e-5
 SPARE = 32  # rows an approximate index gives beyond those asked for, to be scored exactly
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An image of the index.
-
-    Attributes:
-        id: its key in the index: the path as the catalogue has it, with its box where one image has several.
-        image: absolute path.
-        item: the product it shows, if known.
-        metadata: column -> value; None where missing.
-        labels: attribute -> values; attributes without a label are left out.
-    """
-
-    id: str
-    image: str
-    item: str | None
-    metadata: dict[str, object]
-    labels: dict[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Hit(Entry):
-    """An image found.
-
-    Attributes:
-        score: sum over attributes of weight times cosine.
-        scores: cosine per attribute, also of those with weight zero.
-    """
-
-    score: float
-    scores: dict[str, float]
 
 
 class Index:
