@@ -81,7 +81,11 @@ CASES: list[tuple[str, Callable[[Desk], list[str]], str]] = [
     ("empty split", lambda d: ["evaluate", str(d.run), "--split", "tset", "--quiet"], "did you mean 'test'?"),
     ("empty training split", lambda d: d.train(d.changed(",train,", ",test,")), "empty split 'train'"),
     ("wrong recipe key", lambda d: d.train(d.garments, "training.epoch=3"), "did you mean 'training.epochs'?"),
-    ("wrong recipe value", lambda d: d.train(d.garments, "training.epochs=many"), "expected training.epochs to be a whole number"),
+    (
+        "wrong recipe value",
+        lambda d: d.train(d.garments, "training.epochs=many"),
+        "expected training.epochs to be a whole number",
+    ),
     ("no such recipe", lambda d: ["train", "lapotp"], "did you mean 'laptop'?"),
     ("not a run folder", lambda d: ["evaluate", str(d.garments), "--quiet"], "is not a run folder"),
     ("tampered weights", lambda d: ["evaluate", str(tampered(d.copy(d.run))), "--quiet"], "altered after training"),

@@ -86,6 +86,11 @@ def test_it_learns_and_describes_itself(catalogue: Path, tmp_path: Path) -> None
     assert not (run / "skipped.json").exists()
 
 
+def test_a_small_catalogue_gets_more_passes(catalogue: Path, tmp_path: Path) -> None:
+    run = train(recipe(catalogue, epochs=1, min_steps=8), tmp_path / "run", quiet=True)
+    assert [line["step"] for line in lines(run) if "epoch" in line] == [5, 10]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_twice(mode: str, whole: dict[str, Path], catalogue: Path, tmp_path: Path) -> None:
     assert_same_run(train(recipe(catalogue, **MODES[mode]), tmp_path / "run", quiet=True), whole[mode])

@@ -89,6 +89,7 @@ class TrainingConfig:
         batch: triplets or images per step and process.
         triplets: triplets drawn per epoch.
         epochs: passes; with ``pairs`` a pass is every labelled image once.
+        min_steps: optimiser steps at least; a small catalogue gets more passes to reach them.
         minutes: stop after this many minutes of training; the schedule is fitted to it. 0 is no limit.
         optimiser: ``adam`` (the code) or ``adamw``.
         lr: learning rate of the trunk.
@@ -115,6 +116,7 @@ class TrainingConfig:
     batch: int = 16
     triplets: int = 100_000
     epochs: int = 50
+    min_steps: int = 0
     minutes: float = 0.0
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: float = 1e-4
@@ -298,8 +300,10 @@ _LEAST = {
     "image.cache_gb": 0,
     "training.batch": 2,
     "training.epochs": 1,
+    "training.min_steps": 0,
     "training.minutes": 0,
     "training.head_lr": 0,
+    "training.proxy_lr": 0,
     "training.weight_decay": 0,
     "training.decay_every": 1,
     "training.clip": 0,

@@ -116,7 +116,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         config.write(run)
     journal = Journal(run, state.step, state.validated, enabled=fabric.is_global_zero)
 
-    total = settings.epochs * feed.steps
+    total = max(settings.epochs, math.ceil(settings.min_steps / feed.steps)) * feed.steps
     clock, saved, whole = time.monotonic() - state.elapsed, time.monotonic(), True
     with bar("img", quiet or not fabric.is_global_zero) as progress:
         task = progress.add_task("training", total=total * feed.images, completed=state.step * feed.images, note="")
