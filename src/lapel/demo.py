@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lapel.retrieval.embedder import Embedder
     from lapel.retrieval.index import Index
 
-ITEMS, VIEWS, SIZE = 600, 2, 160
+ITEMS, VIEWS, SIZE = 800, 2, 160
 # Attributes to show, with the garments that show them best.
-QUERIES = (("neckline", "top"), ("pattern", "dress"), ("sleeve_length", "coat"))
+QUERIES = (("length", "skirt"), ("pattern", "dress"), ("sleeve_length", "coat"))
 SHOWN = 10
 
 
@@ -84,7 +84,8 @@ def demo(
         views,
         record,
         next_steps(catalogue, to),
-        f"{len(catalogue)} pictures of {items} drawn garments; a small network trained from random weights.",
+        f"{len(catalogue)} pictures of {items} drawn garments; a small network trained for minutes from random "
+        "weights. It learns colours, patterns and lengths; necklines and collars are small and want more of both.",
     )
     if not (to / ".gitignore").exists():  # ``to`` may be a folder of one's own
         atomic_write(to / ".gitignore", "*\n")
@@ -112,8 +113,10 @@ def show(index: Index, embedder: Embedder, catalogue: Catalogue, attribute: str,
     path, item, value = test.paths()[row], test.items()[row], labels[row][attribute]
     # Cropped as the indexed pictures are.
     box = test.boxes()[row]
+    # A garment without a label has nothing to be right or wrong in.
+    where = f"item != '{item}' AND {attribute} IS NOT NULL"
     garment = decode_array(path, box)
-    hits = index.search(path, weights={attribute: 1.0}, k=SHOWN, where=f"item != '{item}'", box=box)
+    hits = index.search(path, weights={attribute: 1.0}, k=SHOWN, where=where, box=box)
     attention = embedder.attention([garment], [attribute])[0, 0]
     over = overlay(path, attention, preprocessing=embedder.preprocessing, box=box)
     return QueryView(
