@@ -298,6 +298,19 @@ def test_evaluate_prints_the_table(calls: Calls, capsys: Shown) -> None:
     assert capsys.readouterr().out == "table of the result\n"
 
 
+def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Shown, tmp_path: Path) -> None:
+    import torch
+
+    from lapel import training
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "train", full)
+    assert cli.main(["train", "demo", "--to", str(tmp_path / "run")]) == 2
+    assert "smaller training.batch" in capsys.readouterr().err
+
+
 def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
     catalogue, embedder = "the catalogue", SimpleNamespace(attributes=("neckline", "pattern"))
     failure = SimpleNamespace(path="bad.jpg", reason="HTML, not an image")

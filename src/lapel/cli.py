@@ -130,6 +130,10 @@ class Train:
             settings = [word for setting in self.settings for word in ("--set", setting)]
             again = ["lapel", "train", self.recipe, *settings, "--to", str(to), "--resume"]
             raise KeyboardInterrupt(f"go on with: {shlex.join(again)}") from None
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that torch need not be imported here
+                raise
+            raise RunError("the GPU's memory is full: train with a smaller training.batch, image or trunk") from error
         if main_process():
             print(run)
         if (skipped := run / "skipped.json").is_file():
