@@ -14,7 +14,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -32,6 +31,7 @@ from lapel.models.trunks import load_local
 from lapel.progress import track
 from lapel.runs import note
 from lapel.training import train
+from nameless import nameless
 
 # The paper's recipe but for trunk and frame, which are given; and ours.
 SYSTEMS = {
@@ -58,15 +58,6 @@ def frozen_trunk(catalogue: Catalogue, attributes: list[str], args: argparse.Nam
                 vectors = np.zeros((len(catalogue), found.shape[1]), np.float32)
             vectors[rows], missing[rows] = found.numpy(), False
     return attribute_retrieval(lambda _: vectors, catalogue, attributes, missing=missing)
-
-
-def nameless(value: Any) -> Any:
-    """Leave of every absolute path its last part: a result file tells nothing of the machine's folders."""
-    if isinstance(value, dict):
-        return {key: nameless(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [nameless(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from lapel.evaluate import evaluate
 from lapel.evaluation.record import protocol_record, write_result
 from lapel.garments import draw_catalogue
 from lapel.training import train
+from nameless import nameless
 
 
 def main() -> None:
@@ -68,7 +69,7 @@ def main() -> None:
         recipe="demo",
         epochs=args.epochs,
         cores=len(os.sched_getaffinity(0)),
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=nameless(sys.argv),
     )
     write_result(args.result, {"rows": rows, **summary}, record)
     print(summary)

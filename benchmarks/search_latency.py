@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from lapel.evaluation.record import versions, write_result
+from nameless import nameless
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     record = {
         "cores": len(os.sched_getaffinity(0)),
         "versions": versions(),
-        "command": [Path(word).name if word.startswith("/") else word for word in sys.argv],
+        "command": nameless(sys.argv),
     }
     write_result(args.result, result, record)
     print(result)

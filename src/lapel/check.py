@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lapel.catalogue import SPLITS, Catalogue
+from lapel.config import DataConfig
 from lapel.errors import ImageError, unknown
 from lapel.files import sha256
 from lapel.progress import track
@@ -25,7 +26,7 @@ from lapel.progress import track
 Level = Literal["error", "warning"]
 Counts = dict[str, dict[str, dict[str, int]]]
 
-MAX_FAILED = 0.05  # share of unusable images above which training and indexing stop
+MAX_FAILED = DataConfig.max_failed  # share of unusable images above which training and indexing stop
 _FEW_IMAGES, _FEW_SHARE = 10, 0.01
 _BLANK = {"nan", "null", "n/a", "na", "-", "?", "unknown", "not labelled", "<na>"}
 _SIDES = {"train": "train", "val": "val"}  # test, query and gallery are one side: what is measured on
