@@ -20,6 +20,7 @@ import pytest
 
 from lapel import __version__, cli
 from lapel.errors import ImageError, LapelError, RecipeError
+from lapel.verbs import data, find, learn
 
 Shown = pytest.CaptureFixture[str]
 HEAVY = ("torch", "torchvision", "timm", "lancedb", "pyarrow", "matplotlib", "pandas", "numpy", "scipy")
@@ -110,37 +111,49 @@ def train(calls: Calls) -> Calls:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("data check clothes.csv", cli.Data(cli.Check(Path("clothes.csv")))),
-        ("data check clothes --json --quiet", cli.Data(cli.Check(Path("clothes"), json=True, quiet=True))),
-        ("data render --to x --items 5 --seed 3", cli.Data(cli.Render(Path("x"), items=5, seed=3))),
-        ("data render --to x --domain both", cli.Data(cli.Render(Path("x"), domain="both"))),
-        ("train agman", cli.Train("agman")),
+        ("data check clothes.csv", data.Data(data.Check(Path("clothes.csv")))),
+        ("data check clothes --json --quiet", data.Data(data.Check(Path("clothes"), json=True, quiet=True))),
+        ("data render --to x --items 5 --seed 3", data.Data(data.Render(to=Path("x"), items=5, seed=3))),
+        ("data render --to x --domain both", data.Data(data.Render(to=Path("x"), domain="both"))),
+        ("data render zappos50k --to x", data.Data(data.Render("zappos50k", to=Path("x")))),
+        (
+            "data check root --format asen --variant DARN",
+            data.Data(data.Check(Path("root"), format="asen", variant="DARN")),
+        ),
+        ("data import asen root --to x", data.Data(data.Import("asen", Path("root"), Path("x")))),
+        (
+            "data import csv a.csv --to x --column item=sku --column image=photo --skip-faulty",
+            data.Data(
+                data.Import("csv", Path("a.csv"), Path("x"), column=("item=sku", "image=photo"), skip_faulty=True)
+            ),
+        ),
+        ("train agman", learn.Train("agman")),
         (
             "train my.yaml --set training.epochs=5 --set data.catalogue=a=b.csv --to run --resume",
-            cli.Train("my.yaml", ("training.epochs=5", "data.catalogue=a=b.csv"), Path("run"), resume=True),
+            learn.Train("my.yaml", ("training.epochs=5", "data.catalogue=a=b.csv"), Path("run"), resume=True),
         ),
-        ("evaluate run", cli.Evaluate(Path("run"))),
+        ("evaluate run", learn.Evaluate(Path("run"))),
         (
             "evaluate run --catalogue c.csv --split val --json out.json --share 0.5 --seed 4",
-            cli.Evaluate(Path("run"), Path("c.csv"), "val", Path("out.json"), 0.5, 4),
+            learn.Evaluate(Path("run"), Path("c.csv"), "val", Path("out.json"), 0.5, 4),
         ),
-        ("index clothes.csv --run run --to shop", cli.Index(Path("clothes.csv"), Path("run"), Path("shop"))),
+        ("index clothes.csv --run run --to shop", find.Index(Path("clothes.csv"), Path("run"), Path("shop"))),
         (
             "index clothes.csv --to shop --run run --max-failed 0.2",
-            cli.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
+            find.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
         ),
         (
             "index clothes.csv --to shop --run run --max_failed 0.2",
-            cli.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
+            find.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
         ),
-        ("search shop a.jpg", cli.Search(Path("shop"), Path("a.jpg"))),
+        ("search shop a.jpg", find.Search(Path("shop"), Path("a.jpg"))),
         (
             "search shop a.jpg --attribute neckline --attribute sleeve_length=-0.5 --top 3 --json",
-            cli.Search(Path("shop"), Path("a.jpg"), ("neckline", "sleeve_length=-0.5"), top=3, json=True),
+            find.Search(Path("shop"), Path("a.jpg"), ("neckline", "sleeve_length=-0.5"), top=3, json=True),
         ),
         (
             "search --attribute neckline shop a.jpg --run r --sheet s.png",
-            cli.Search(Path("shop"), Path("a.jpg"), ("neckline",), run=Path("r"), sheet=Path("s.png")),
+            find.Search(Path("shop"), Path("a.jpg"), ("neckline",), run=Path("r"), sheet=Path("s.png")),
         ),
         ("demo", cli.Demo()),
         ("demo --to here", cli.Demo(Path("here"))),
@@ -152,7 +165,7 @@ def test_parse(line: str, expected: object) -> None:
 
 def test_a_filter_is_one_word_of_the_shell() -> None:
     verb = cli.parse(["search", "shop", "a.jpg", "--where", "colour = 'Red' and price < 50"])
-    assert verb == cli.Search(Path("shop"), Path("a.jpg"), where="colour = 'Red' and price < 50")
+    assert verb == find.Search(Path("shop"), Path("a.jpg"), where="colour = 'Red' and price < 50")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +192,7 @@ def test_help(line: str, shows: list[str], capsys: Shown) -> None:
     assert shown.err == ""
 
 
-VERBS = (cli.Check, cli.Render, cli.Train, cli.Evaluate, cli.Index, cli.Search, cli.Demo)
+VERBS = (data.Check, data.Render, learn.Train, learn.Evaluate, find.Index, find.Search, cli.Demo)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -213,7 +226,7 @@ def test_version(option: str, capsys: Shown) -> None:
         ("trian agman", "unknown verb 'trian'; did you mean 'train'?"),
         ("Search shop a.jpg", "unknown verb 'Search'; did you mean 'search'?"),
         ("xyz", "unknown verb 'xyz'. Known: data, train, evaluate, index, search, demo"),
-        ("data chekc x.csv", "unknown data verb 'chekc'; did you mean 'check'? Known: check, render"),
+        ("data chekc x.csv", "unknown data verb 'chekc'; did you mean 'check'? Known: check, import, render"),
         (
             "search shop a.jpg --attribute neckline=much",
             "--attribute neckline=much: expected NAME or NAME=NUMBER",

@@ -6,16 +6,17 @@ A missing label means "not labelled", never "no".
 
 On disk it is one CSV or Parquet file. In CSV an empty cell is missing, ``a|b`` is two values, ``box`` holds
 ``x1 y1 x2 y2`` and ``landmarks`` holds ``x y visibility`` triples, all separated by spaces, in pixels of the upright
-original image. Parquet has lists in their place.
+original image. Parquet has lists in their place, and beside them what an imported data set needs: a record (where it
+comes from, how it is scored, where its images lie) and relations, tables that name several images in a row (given
+queries, triplets, pairs), as ``catalogue.NAME.parquet`` in the same folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
-from lapel import columns, delimited
+from lapel import catalogue_file, columns
+from lapel.catalogue_file import SUFFIXES
 from lapel.errors import CatalogueError, unknown
 from lapel.files import atomic_path
 
 RESERVED = ("image", "item", "split", "domain", "box", "landmarks")
 SPLITS = ("train", "val", "test", "query", "gallery")
-SUFFIXES = (".csv", ".parquet")
-_RECORD = b"lapel.catalogue"
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +45,9 @@ class Catalogue:
         labels: columns ``image`` (int32 row number in ``images``), ``attribute``, ``value``.
         attributes: attribute names in the file's column order.
         name: what messages and records call it.
+        record: where an imported catalogue comes from and how it is scored (``lapel.protocol``), as JSON values.
+        relations: tables that name images by their path: ``queries``, ``triplets``, ``pairs``. They go with the
+            catalogue, whole, through ``take`` and ``split``.
     """
 
     root: Path
@@ -54,6 +55,8 @@ class Catalogue:
     labels: pa.Table
     attributes: tuple[str, ...]
     name: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+    relations: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | str, attributes: Sequence[str] | None = None, also: Sequence[str] = ()) -> Catalogue:
@@ -68,8 +71,9 @@ class Catalogue:
         Raises:
             CatalogueError: no such file, no ``image`` column, a malformed box or landmark, an unknown attribute.
         """
-        path = find(Path(path))
-        table, recorded = _load(path)
+        path = catalogue_file.find(Path(path))
+        table, own = catalogue_file.load(path)
+        recorded = own.get("attributes")
         if table.num_rows == 0:
             raise CatalogueError(f"{path} has no rows: expected one row per image")
         free = [name for name in table.column_names if name not in RESERVED]
@@ -84,7 +88,7 @@ class Catalogue:
             if name in also or (columns.is_attribute(table[name]) if wanted is None else name in wanted)
         )
         for name in ("image", "item", "split", "domain", *chosen):
-            _check_text(path, table, name, lists=name in chosen)
+            catalogue_file.check_text(path, table, name, lists=name in chosen)
         data: dict[str, Any] = {"image": columns.required_text(table["image"], path)}
         for name in ("item", "split", "domain"):
             found = table[name] if name in table.column_names else pa.nulls(table.num_rows, pa.string())
@@ -96,13 +100,16 @@ class Catalogue:
                 # What Lapel wrote as text stays text, be it digits.
                 data[name] = columns.metadata(table[name]) if recorded is None else table[name]
         labels = columns.long_labels({name: table[name] for name in chosen})
-        return cls(path.parent, pa.table(data), labels, chosen, path.parent.resolve().name or path.stem)
+        relations = catalogue_file.read_relations(path, own.get("relations", {}))
+        name = path.parent.resolve().name or path.stem
+        root = catalogue_file.root(path, own)
+        return cls(root, pa.table(data), labels, chosen, name, own.get("record", {}), relations)
 
     def write(self, path: Path | str) -> None:
         """Write as ``.csv`` or ``.parquet`` in one step; relative image paths stay as they are.
 
-        Parquet also records which columns are attributes; a reader of the CSV tells them by ``attributes`` or by their
-        values.
+        Parquet also keeps which columns are attributes, the folder of the images, the record and the relations; a
+        reader of the CSV tells attributes by ``attributes`` or by their values, and looks for images beside it.
 
         Raises:
             CatalogueError: another suffix, or a metadata column of a type that CSV cannot hold.
@@ -123,10 +130,8 @@ class Catalogue:
             with atomic_path(path) as temporary:
                 pa.csv.write_csv(pa.table(wide), temporary)
             return
-        record = json.dumps({"attributes": self.attributes, "metadata": self.metadata})
-        table = pa.table(wide | lists).replace_schema_metadata({_RECORD: record.encode()})
-        with atomic_path(path) as temporary:
-            pa.parquet.write_table(table, temporary)
+        noted = {"attributes": self.attributes, "metadata": self.metadata, "record": dict(self.record)}
+        catalogue_file.write_parquet(path, pa.table(wide | lists), noted, self.relations, self.root)
 
     def __len__(self) -> int:
         return int(self.images.num_rows)
@@ -207,6 +212,10 @@ class Catalogue:
         labels = labels.set_column(0, "image", pa.array(image.astype(np.int32)))
         return replace(self, images=self.images.take(pa.array(order)), labels=labels)
 
+    def with_relations(self, relations: Mapping[str, pa.Table]) -> Catalogue:
+        """Return it with these relations in place of its own."""
+        return replace(self, relations=dict(relations))
+
     def split(self, name: str) -> Catalogue:
         """Images of one split.
 
@@ -279,49 +288,3 @@ class Catalogue:
     def _known(self, attribute: str) -> None:
         if attribute not in self.attributes:
             raise CatalogueError(f"catalogue {self.name!r}: {unknown('attribute', attribute, self.attributes)}")
-
-
-def find(path: Path) -> Path:
-    """Return the catalogue file that ``path`` names: the file itself, or the one inside a folder.
-
-    Raises:
-        CatalogueError: there is none, or its kind is unknown.
-    """
-    if path.is_dir():
-        for name in ("catalogue.parquet", "catalogue.csv"):
-            if (path / name).is_file():
-                return path / name
-        raise CatalogueError(f"{path} holds neither catalogue.csv nor catalogue.parquet: name the file, or write one")
-    if not path.is_file():
-        raise CatalogueError(f"no catalogue at {path}: expected a .csv or .parquet file, or a folder holding one")
-    if path.suffix.lower() not in SUFFIXES:
-        found = path.suffix or path.name
-        raise CatalogueError(f"{path} is no catalogue: expected a .csv or .parquet file, found {found!r}")
-    return path
-
-
-def _load(path: Path) -> tuple[pa.Table, list[str] | None]:
-    """Return the table, and the attributes that ``Catalogue.write`` recorded in it."""
-    try:
-        if path.suffix.lower() == ".csv":
-            return delimited.read_csv(path), None
-        file = pa.parquet.ParquetFile(path)
-        names = [name.strip() for name in file.schema_arrow.names]
-        delimited.check_names(path, names)
-        table = file.read().rename_columns(names)
-        record = (file.schema_arrow.metadata or {}).get(_RECORD)
-        recorded = None if record is None else [str(name) for name in json.loads(record)["attributes"]]
-    except (pa.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
-        raise CatalogueError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
-    # pandas stores its row numbers beside the columns.
-    kept = {name: columns.plain(table[name]) for name in names if not _PANDAS_INDEX.fullmatch(name)}
-    return pa.table(kept), recorded
-
-
-def _check_text(path: Path, table: pa.Table, name: str, lists: bool) -> None:
-    if name not in table.column_names:
-        return
-    kind = table[name].type
-    inner = kind.value_type if lists and columns.is_list(table[name]) else kind
-    if not columns.is_readable(inner):
-        raise CatalogueError(f"{path}: expected column {name!r} to hold text, found {kind}")

@@ -14,6 +14,10 @@ class CatalogueError(LapelError):
     """A catalogue cannot be read, or lacks what was asked of it."""
 
 
+class DatasetError(LapelError):
+    """A data set on disk lacks a file, or a file of it is not in its published format."""
+
+
 class ImageError(LapelError):
     """An image cannot be decoded, or too many of them cannot."""
 

@@ -64,6 +64,24 @@ def parse_weights(attributes: Sequence[str]) -> dict[str, float]:
     return weights
 
 
+def parse_pairs(options: Sequence[str], flag: str, form: str) -> dict[str, str]:
+    """Read ``KEY=VALUE`` options; the values of a key given twice are joined by commas.
+
+    >>> parse_pairs(["item=sku", "attribute=fit", "attribute=hem"], "--column", "ROLE=NAME")
+    {'item': 'sku', 'attribute': 'fit,hem'}
+
+    Raises:
+        LapelError: an option without a key or a value.
+    """
+    pairs: dict[str, str] = {}
+    for option in options:
+        key, _, value = (part.strip() for part in option.partition("="))
+        if not key or not value:
+            raise LapelError(f"{flag} {option}: expected {form}")
+        pairs[key] = f"{pairs[key]},{value}" if key in pairs else value
+    return pairs
+
+
 def parse_box(text: str | None) -> tuple[float, ...] | None:
     """Read ``--box``.
 

@@ -16,13 +16,9 @@ from lapel.garments.lower import draw_skirt, draw_trousers
 from lapel.garments.pose import Pose, Stance, place
 from lapel.garments.spec import Garment
 from lapel.garments.upper import draw_upper
+from lapel.landmarks import LANDMARKS
 
 DOMAINS = ("shop", "consumer")
-LANDMARKS = (
-    "left collar", "right collar", "left sleeve", "right sleeve",
-    "left waistline", "right waistline", "left hem", "right hem",
-)  # fmt: skip
-"""The eight landmarks of DeepFashion's full-body order; left is the image's left."""
 
 Box = tuple[float, float, float, float]
 

@@ -1,0 +1,105 @@
+"""``lapel train`` and ``lapel evaluate``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from lapel.errors import LapelError, RunError
+from lapel.shell import main_process, say
+from lapel.verbs.options import hint
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model as a recipe says, and print the run folder it leaves."""
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
+    """A YAML file, or the name of a recipe that comes with lapel."""
+    settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
+    """Change one setting of the recipe, such as training.epochs=5."""
+    to: Annotated[Path | None, hint("RUN: without it: runs/RECIPE-DATE-TIME")] = None
+    """The run folder to leave."""
+    resume: bool = False
+    """Go on with the interrupted run in --to; the result is that of an uninterrupted one."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def execute(self) -> int:
+        """Train, and print the run folder."""
+        from lapel.config import load_recipe
+
+        recipe = load_recipe(self.recipe, overrides=list(self.settings))
+        to = self.to or self.default_run()
+        from lapel.training import train
+
+        try:
+            run = train(recipe, to, resume=self.resume, quiet=self.quiet)
+        except KeyboardInterrupt:
+            settings = [word for setting in self.settings for word in ("--set", setting)]
+            again = ["lapel", "train", self.recipe, *settings, "--to", str(to), "--resume"]
+            raise KeyboardInterrupt(f"go on with: {shlex.join(again)}") from None
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that torch need not be imported here
+                raise
+            raise RunError("the GPU's memory is full: train with a smaller training.batch, image or trunk") from error
+        if main_process():
+            print(run)
+        if (skipped := run / "skipped.json").is_file():
+            say(f"{len(json.loads(skipped.read_text('utf-8')))} images could not be read; why: {skipped}")
+        say(f"next: lapel evaluate {shlex.quote(str(run))}")
+        return 0
+
+    def default_run(self) -> Path:
+        """Return runs/RECIPE-DATE-TIME, where that is enough to know which run is meant."""
+        if self.resume:
+            raise RunError("--resume needs --to RUN, the folder of the run to go on with")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise RunError("give --to RUN when training in several processes, so that they share one folder")
+        return Path("runs") / f"{Path(self.recipe).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure attribute-specific retrieval: MAP per attribute and overall, with 95 % intervals."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The run folder that training left."""
+    catalogue: Annotated[Path | None, hint("CATALOGUE: without it: the one the run was trained on")] = None
+    """Measure on another catalogue."""
+    split: str = "test"
+    """The split that gives queries and candidates."""
+    json: Annotated[Path | None, hint("FILE: without it: only the table")] = None
+    """Write the figures and the record of the protocol to this file."""
+    share: float = 0.2
+    """The share of each attribute's labelled images that are queries; the others are candidates."""
+    seed: int = 0
+    """Draws the queries and the intervals."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def execute(self) -> int:
+        """Measure, and print the table."""
+        if not 0 < self.share < 1:
+            raise LapelError(f"--share is {self.share:g}; it must lie between 0 and 1")
+        from lapel.evaluate import evaluate
+        from lapel.evaluation.record import print_table
+
+        result = evaluate(
+            self.run,
+            catalogue=self.catalogue,
+            split=self.split,
+            json=self.json,
+            share=self.share,
+            seed=self.seed,
+            quiet=self.quiet,
+        )
+        print_table(result)
+        return 0
