@@ -24,7 +24,8 @@ from lapel.catalogue import Catalogue
 from lapel.config import load_recipe
 from lapel.evaluate import evaluate
 from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval, compare
-from lapel.evaluation.record import print_systems, protocol_record, write_result
+from lapel.evaluation.record import protocol_record, write_result
+from lapel.evaluation.tables import print_systems
 from lapel.image_source import ImageSource
 from lapel.images import Preprocessing, normalise
 from lapel.models.trunks import load_local

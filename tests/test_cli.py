@@ -135,7 +135,11 @@ def train(calls: Calls) -> Calls:
         ("evaluate run", learn.Evaluate(Path("run"))),
         (
             "evaluate run --catalogue c.csv --split val --json out.json --share 0.5 --seed 4",
-            learn.Evaluate(Path("run"), Path("c.csv"), "val", Path("out.json"), 0.5, 4),
+            learn.Evaluate(Path("run"), Path("c.csv"), split="val", json=Path("out.json"), share=0.5, seed=4),
+        ),
+        (
+            "evaluate run --task items --gallery test --gallery val --match image --at 1 --at 20 --no-boxes",
+            learn.Evaluate(Path("run"), task="items", gallery=("test", "val"), match="image", ks=(1, 20), boxes=False),
         ),
         ("index clothes.csv --run run --to shop", find.Index(Path("clothes.csv"), Path("run"), Path("shop"))),
         (
@@ -172,8 +176,9 @@ def test_a_filter_is_one_word_of_the_shell() -> None:
     ("line", "shows"),
     [
         ("", ["data", "train", "evaluate", "index", "search", "demo"]),
-        ("data", ["check", "render"]),
+        ("data", ["check", "import", "render"]),
         ("data check", ["PATH", "--json"]),
+        ("data import", ["FORMAT", "ROOT", "street2shop", "--to DIR", "--variant NAME", "--skip-faulty"]),
         ("data render", ["--items", "--seed", "--domain"]),
         ("train", ["RECIPE", "--set KEY=VALUE", "--to RUN", "runs/RECIPE-DATE-TIME", "--resume"]),
         ("evaluate", ["RUN", "--catalogue", "--split", "--json FILE"]),
@@ -192,7 +197,7 @@ def test_help(line: str, shows: list[str], capsys: Shown) -> None:
     assert shown.err == ""
 
 
-VERBS = (data.Check, data.Render, learn.Train, learn.Evaluate, find.Index, find.Search, cli.Demo)
+VERBS = (data.Check, data.Import, data.Render, learn.Train, learn.Evaluate, find.Index, find.Search, cli.Demo)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -304,10 +309,16 @@ def test_several_processes_share_one_folder(train: Calls, monkeypatch: pytest.Mo
 
 def test_evaluate_prints_the_table(calls: Calls, capsys: Shown) -> None:
     calls.put("lapel.evaluate", "evaluate", "the result")
-    calls.set("lapel.evaluation.record", "print_table", lambda result: print(f"table of {result}"))
+    calls.set("lapel.evaluate", "catalogue_of", lambda run, catalogue: f"{catalogue} of {run}")
+    calls.set(
+        "lapel.evaluate", "resolve_protocol", lambda *asked, **changes: SimpleNamespace(task="attributes", **changes)
+    )
+    calls.set("lapel.evaluation.tables", "print_result", lambda result, *_, **__: print(f"table of {result}"))
     assert lapel("evaluate run --catalogue c.csv --split val --json f.json") == 0
-    options = {"catalogue": Path("c.csv"), "split": "val", "json": Path("f.json"), "share": 0.2, "seed": 0}
-    assert calls.made == [((Path("run"),), {**options, "quiet": False})]
+    ((given, options),) = calls.made
+    assert given == (Path("run"), "c.csv of run")
+    assert (options["json"], options["share"], options["quiet"]) == (Path("f.json"), 0.2, False)
+    assert options["protocol"].split == "val"
     assert capsys.readouterr().out == "table of the result\n"
 
 

@@ -59,10 +59,11 @@ def demo(
     run = train(recipe, to / "run", resume=(to / "run" / "config.json").exists(), quiet=quiet)
     console.print("[bold]3/5[/] measuring on the test split")
     from lapel.evaluate import evaluate
-    from lapel.evaluation.record import print_table, read_result
+    from lapel.evaluation.record import read_result
+    from lapel.evaluation.tables import print_result
 
     result = evaluate(run, json=to / "result.json", quiet=quiet)
-    print_table(result, Console(), "attribute-specific retrieval, MAP in percent")
+    print_result(result, console=Console(), title="attribute-specific retrieval, MAP in percent")
     console.print("[bold]4/5[/] indexing the catalogue")
     from lapel.retrieval.embedder import load
     from lapel.retrieval.index import Index

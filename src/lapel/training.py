@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning_fabric
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -27,7 +26,6 @@ from lapel.catalogue import Catalogue
 from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state
 from lapel.config import Recipe, TrainingConfig
 from lapel.errors import CatalogueError, RecipeError
-from lapel.evaluation.protocols import attribute_retrieval
 from lapel.evaluation.record import versions
 from lapel.feed import Feed
 from lapel.image_source import ImageSource
@@ -38,8 +36,8 @@ from lapel.models import build
 from lapel.models.agman import AGMAN
 from lapel.objective import Objective
 from lapel.progress import bar
-from lapel.retrieval.embedder import Embedder
 from lapel.runs import RunConfig, save_weights
+from lapel.validation import validate
 
 SAVE_SECONDS = 120.0
 
@@ -291,21 +289,6 @@ def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.opti
     ]
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(listed)
-
-
-def validate(
-    model: AGMAN, config: RunConfig, source: ImageSource, catalogue: Catalogue, run: Path, fabric: Fabric
-) -> dict[str, float]:
-    """MAP on the validation split: overall under ``map``, then each attribute; the query draw is always the same."""
-    embedder = Embedder(model, config, run, "", str(fabric.device))
-    vectors = np.zeros((len(catalogue), len(config.attributes), embedder.dim), np.float32)
-    missing = np.ones(len(catalogue), bool)
-    chunks = (np.arange(at, min(at + 64, len(source))) for at in range(0, len(source), 64))
-    with fabric.autocast():
-        for rows, found in embedder.embed_source(source, chunks):
-            vectors[rows], missing[rows] = found, False
-    result = attribute_retrieval(vectors, catalogue, list(config.attributes), missing=missing, samples=1)
-    return {"map": 100 * result.map} | {found.attribute: 100 * found.map for found in result.attributes}
 
 
 def _moving(settings: TrainingConfig) -> Any:

@@ -1,27 +1,18 @@
-"""Query draws, retrieval per attribute on small catalogues with every kind of hole, comparison, triplets."""
+"""Retrieval per attribute on small catalogues with every kind of hole, given lists, comparison."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError, LapelError
 from lapel.evaluation import metrics
-from lapel.evaluation.protocols import (
-    QueryLists,
-    attribute_retrieval,
-    compare,
-    draw_queries,
-    triplet_relation,
-)
+from lapel.evaluation.protocols import attribute_retrieval, compare
+from lapel.evaluation.queries import QueryLists, draw_queries
 
 ATTRIBUTES = ("neckline", "colour", "uniform", "lonely", "absent")
 
@@ -42,50 +33,6 @@ def catalogue(tmp_path: Path) -> Catalogue:
 @pytest.fixture
 def vectors() -> np.ndarray:
     return np.random.default_rng(1).normal(size=(60, len(ATTRIBUTES), 16)).astype(np.float32)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.sets(st.integers(0, 500), min_size=2), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_draw_splits_the_rows(rows, share, seed):
-    queries, candidates = draw_queries(np.array(sorted(rows)), share, seed, "neckline")
-    assert sorted([*queries, *candidates]) == sorted(rows)
-    assert len(queries) == min(max(1, round(share * len(rows))), len(rows) - 1)
-    assert (np.diff(queries) > 0).all()
-    assert (np.diff(candidates) > 0).all()
-
-
-def test_draw_depends_on_seed_attribute_and_names_only():
-    rows = np.arange(200)
-    names = [f"{row}.jpg" for row in rows]
-    queries, _ = draw_queries(rows, 0.2, 0, "neckline", names)
-    assert len(queries) == 40
-    order = np.random.default_rng(0).permutation(200)
-    again, _ = draw_queries(rows[order], 0.2, 0, "neckline", [names[row] for row in order])
-    np.testing.assert_array_equal(again, queries)
-    for other in (draw_queries(rows, 0.2, 1, "neckline", names), draw_queries(rows, 0.2, 0, "colour", names)):
-        assert set(other[0]) != set(queries)
-    # Ten images more at the front of the file: nearly all queries are the same photographs as before.
-    grown, _ = draw_queries(np.arange(210), 0.2, 0, "neckline", [f"new{i}" for i in range(10)] + names)
-    assert len({row - 10 for row in grown} & set(queries)) >= 35
-
-
-def test_draw_is_the_same_in_another_process():
-    code = (
-        "import numpy; from lapel.evaluation.protocols import draw_queries;"
-        "print(draw_queries(numpy.arange(30), 0.2, 3, 'hem')[0])"
-    )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True)
-        for seed in ("1", "2")
-    ]
-    here = str(draw_queries(np.arange(30), 0.2, 3, "hem")[0])
-    assert [run.stdout.strip() for run in runs] == [here, here]
-
-
-@pytest.mark.parametrize(("rows", "share"), [([3], 0.2), ([], 0.2), ([1, 2], 0.0), ([1, 2], 1.0)])
-def test_draw_needs_two_rows_and_a_share(rows, share):
-    with pytest.raises(ValueError, match="at least 2 rows and a share between 0 and 1"):
-        draw_queries(np.array(rows), share)
 
 
 def test_retrieval_equals_the_steps_by_hand(catalogue, vectors):
@@ -261,42 +208,66 @@ def test_compare_needs_queries_in_common(catalogue, vectors):
         compare(necklines, colours)
 
 
-def test_triplets_equal_a_loop():
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(20, 3, 5)).astype(np.float32)
-    vectors[7] = vectors[8]
-    triplets, asked = rng.integers(0, 20, (300, 3)), rng.integers(0, 3, 300)
-    triplets[0] = (1, 7, 8)  # the same picture on both sides: a tie, so wrong
-    triplets[1] = (2, 5, 5)
-    right, losses = 0, []
-    for (a, p, n), k in zip(triplets, asked, strict=True):
-        unit = [vectors[row, k].astype(float) / np.linalg.norm(vectors[row, k].astype(float)) for row in (a, p, n)]
-        positive, negative = float(unit[0] @ unit[1]), float(unit[0] @ unit[2])
-        right += positive > negative and not np.array_equal(unit[1], unit[2])
-        losses.append(max(0.0, 0.2 + negative - positive))
-    for chunk in (1, 7, 4096):
-        result = triplet_relation(vectors, triplets, asked, chunk=chunk)
-        assert result.accuracy == right / 300
-        assert result.loss == pytest.approx(np.mean(losses))
-        assert result.low < result.accuracy < result.high
-    assert result.to_dict()["accuracy"] == round(100 * right / 300, 4)
-    assert result.to_dict()["triplets"] == 300
+def test_attributes_beside_stay_out_of_the_overall_figure(catalogue, vectors):
+    whole = attribute_retrieval(vectors, catalogue)
+    part = attribute_retrieval(vectors, catalogue, beside=["colour"])
+    alone = attribute_retrieval(vectors[:, :1], catalogue, ["neckline"])
+    assert (part.map, part.low, part.high, part.chance) == (alone.map, alone.low, alone.high, alone.chance)
+    assert part.queries == alone.queries
+    assert part["colour"].to_dict() == whole["colour"].to_dict()
+    data = part.to_dict()
+    assert list(data["attributes"]) == ["neckline"]
+    assert data["not_in_overall"] == {"colour": whole["colour"].to_dict()}
+    assert "not_in_overall" not in whole.to_dict()
+    with pytest.raises(CatalogueError, match="unknown attribute 'color'"):
+        attribute_retrieval(vectors, catalogue, beside=["color"])
+    with pytest.raises(LapelError, match="nothing to evaluate"):
+        attribute_retrieval(vectors, catalogue, beside=["colour", "neckline"])
 
 
-@pytest.mark.parametrize(
-    ("triplets", "asked", "error", "message"),
-    [
-        ([[0, 1]], [0], ValueError, r"triplets \(T, 3\)"),
-        ([[0, 1, 2]], [0, 1], ValueError, r"attributes \(T,\)"),
-        ([[0, 1, 4]], [0], ValueError, "triplets name row 0 to 4, expected 0 to 3"),
-        ([[0, 1, -1]], [0], ValueError, "row -1 to 1"),
-        ([[0, 1, 2]], [2], ValueError, "attribute 2 to 2, expected 0 to 1"),
-        ([[0, 1, 3]], [0], LapelError, "1 of 1 negative similarity rows hold NaN"),
-        (np.zeros((0, 3), int), [], ValueError, "non-empty"),
-    ],
-)
-def test_bad_triplets(triplets, asked, error, message):
-    vectors = np.ones((4, 2, 3), np.float32)
-    vectors[3] = np.nan
-    with pytest.raises(error, match=message):
-        triplet_relation(vectors, np.array(triplets), np.array(asked))
+def listed(rng, count: int) -> tuple[np.ndarray, np.ndarray]:
+    return rng.integers(0, 60, count), np.array(rng.choice(["a", "b", "c", "d"], count), object)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lists_with_values_equal_a_loop(catalogue, vectors, seed):
+    """Each listed (image, attribute, value) is one query or candidate; the catalogue's labels have no say."""
+    rng = np.random.default_rng(seed)
+    (queries, asked), (candidates, given) = listed(rng, 25), listed(rng, 80)
+    asked[0] = "rare"  # no candidate has it
+    lists = QueryLists({"hem": (queries, candidates)}, "lists", {"hem": (asked, given)})
+    missing = np.zeros(60, bool)
+    missing[int(candidates[5])] = True
+    missing[queries[:3]] = False
+    found = attribute_retrieval(lambda name: vectors[:, 0], catalogue, ["hem"], lists, missing=missing)["hem"]
+    unit = metrics.unit_vectors(vectors[:, 0])
+    aps = []
+    for row, value in zip(queries, asked, strict=True):
+        if missing[row]:
+            continue
+        ranked = [place for place, other in enumerate(candidates) if not missing[other]]
+        # Listed twice, an image has one score: then the list's order decides.
+        ranked.sort(key=lambda place: -round(float(unit[row] @ unit[candidates[place]]), 9))
+        hits = [given[place] == value for place in ranked]
+        precisions = [sum(hits[: rank + 1]) / (rank + 1) for rank, hit in enumerate(hits) if hit]
+        aps.append(sum(precisions) / len(precisions) if precisions else 0.0)
+    np.testing.assert_allclose(found.aps, aps, atol=1e-12)
+    assert found.queries == len(aps)
+    assert found.aps[0] == 0
+    assert found.hopeless == 1
+    assert found.missing == int(missing[queries].sum() + missing[candidates].sum())
+    kept = [set(side[~missing[side]]) for side in (queries, candidates)]
+    assert found.shared == len(kept[0] & kept[1]) > 0
+    assert found.to_dict()["queries_also_candidates"] == found.shared
+
+
+def test_compare_tells_apart_an_image_that_is_asked_twice(catalogue, vectors):
+    queries, values = np.array([3, 5, 3, 7]), np.array(["a", "a", "b", "b"], object)
+    candidates, given = np.arange(10, 40), np.array(["a", "b", "c"] * 10, object)
+    lists = QueryLists({"hem": (queries, candidates)}, "lists", {"hem": (values, given)})
+    missing = np.zeros(60, bool)
+    missing[5] = True
+    first = attribute_retrieval(lambda _: vectors[:, 0], catalogue, ["hem"], lists, missing=missing)
+    second = attribute_retrieval(lambda _: vectors[:, 1], catalogue, ["hem"], lists)
+    gap = compare(first, second)["hem"].mean
+    assert gap == pytest.approx((first["hem"].aps - second["hem"].aps[[0, 2, 3]]).mean())

@@ -1,8 +1,7 @@
-"""The protocol record, result files that survive and refuse, and the printed tables."""
+"""The protocol record, and result files that survive and refuse."""
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -10,41 +9,14 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from lapel.errors import LapelError
-from lapel.evaluation.protocols import AttributeResult, RetrievalResult
-from lapel.evaluation.record import (
-    print_systems,
-    print_table,
-    protocol_record,
-    read_result,
-    versions,
-    write_result,
-)
-
-
-def row(attribute: str, value: float, queries: int = 40, hopeless: int = 0, missing: int = 0) -> AttributeResult:
-    aps, rows = np.full(queries, value), np.arange(queries)
-    ends = (value, value - 0.05, value + 0.05)
-    return AttributeResult(attribute, *ends, 0.25, queries, 160, hopeless, missing, aps, rows)
-
-
-def result(value: float = 0.628788) -> RetrievalResult:
-    rows = (row("neckline", value, hopeless=2), row("sleeve_length", value / 2, queries=10, missing=3))
-    reasons = {"collar": "0 labelled images, needs at least 2"}
-    return RetrievalResult(rows, value * 0.9, value * 0.8, value, 0.2, "drawn: share 0.2", reasons)
+from lapel.evaluation.record import DEFINITIONS, protocol_record, read_result, versions, write_result
 
 
 def record(**change):
     fine = {"split": "test", "preprocessing": {"height": 224, "resize": "crop"}, "query_source": "drawn"}
     return protocol_record(**(fine | {"weights": "ab12", "seed": 3, "catalogue": "shop"} | change))
-
-
-def printed(draw, *arguments, **options) -> list[str]:
-    stream = io.StringIO()
-    draw(*arguments, console=Console(file=stream, width=140), **options)
-    return stream.getvalue().splitlines()
 
 
 def test_record_holds_everything_that_moves_a_figure():
@@ -67,6 +39,25 @@ def test_record_takes_this_command_line_by_default(monkeypatch):
     assert record(preprocessing=None)["command"] == "lapel evaluate runs/a"
 
 
+@pytest.mark.parametrize(
+    ("task", "metric", "tie_rule"),
+    [
+        ("attributes", "relevant = shares a value of the attribute", "order of the candidates in the catalogue"),
+        ("listed images", "relevant = shares a value of the attribute", "order in which the candidates are listed"),
+        ("listed values", "relevant = same listed value", "order in which the candidates are listed"),
+        ("triplets", "cos(anchor, positive) > cos(anchor, negative)", "equal similarities are wrong"),
+        ("items", "Acc@K = share of queries with a relevant image among the first K", "order of the gallery"),
+    ],
+)
+def test_each_task_has_its_own_words(task, metric, tie_rule):
+    found = record(task=task, split=None)
+    assert metric in found["metric"]
+    assert tie_rule in found["tie_rule"]
+    assert found["score"].startswith("cosine")
+    assert found["split"] is None
+    assert len(set(DEFINITIONS.values())) == len(DEFINITIONS) == 5
+
+
 def test_versions_come_without_imports():
     code = (
         "import sys; from lapel.evaluation import record; found = record.versions();"
@@ -83,10 +74,9 @@ def test_a_package_that_is_not_installed(monkeypatch):
 
 def test_result_file_round_trip(tmp_path):
     path = tmp_path / "deep" / "result.json"
-    write_result(path, result().to_dict(aps=True), record())
+    write_result(path, {"map": 62.8788, "aps": [1.0, 0.25], "of": {"Kragen": "ü"}}, record())
     found, protocol = read_result(path)
-    assert found == result().to_dict(aps=True)
-    assert found["attributes"]["neckline"]["map"] == 62.8788
+    assert found == {"map": 62.8788, "aps": [1.0, 0.25], "of": {"Kragen": "ü"}}
     assert protocol["seed"] == 3
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
 
@@ -116,33 +106,3 @@ def test_files_that_are_no_result(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(LapelError, match=message):
         read_result(path)
-
-
-def test_table_of_one_system():
-    lines = printed(print_table, result(), title="On [test]")
-    text = "\n".join(lines)
-    assert [word in text for word in ("Attribute", "MAP", "95 %", "chance", "queries", "candidates")] == [True] * 6
-    cells = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in lines if line.count("│") > 5}
-    assert [cell.strip() for cell in cells["neckline"]] == ["62.88", "57.9 - 67.9", "25.00", "40", "160"]
-    assert [cell.strip() for cell in cells["overall"]] == ["56.59", "50.3 - 62.9", "20.00", "50", ""]
-    assert list(cells)[-1] == "overall"
-    assert "collar not evaluated: 0 labelled images, needs at least 2" in lines
-    assert "neckline: 2 queries have no relevant candidate and count as 0" in lines
-    assert "sleeve_length: 3 images without an embedding were left out" in lines
-
-
-def test_table_of_several_systems():
-    fewer = result(0.5)
-    fewer = RetrievalResult(fewer.attributes[:1], 0.5, 0.4, 0.6, 0.25, "drawn")
-    lines = printed(print_systems, {"frozen trunk": fewer, "ours": result()})
-    cells = {line.split("│")[1].strip(): line.split("│")[2:-1] for line in lines if line.count("│") > 3}
-    assert [cell.strip() for cell in cells["neckline"]] == [
-        "40",
-        "25.00",
-        "50.00 (45.0 - 55.0)",
-        "62.88 (57.9 - 67.9)",
-    ]
-    assert [cell.strip() for cell in cells["sleeve_length"]][2:] == ["-", "31.44 (26.4 - 36.4)"]
-    assert list(cells)[-1] == "overall"
-    with pytest.raises(ValueError, match="no system"):
-        print_systems({})

@@ -94,7 +94,7 @@ def average_precision_from_scores(scores: Array, relevant: Array, chunk: int | N
     """
     if scores.ndim != 2 or scores.shape != relevant.shape:
         raise ValueError(f"expected two arrays (Q, C), found {scores.shape} and {relevant.shape}")
-    _check_finite(scores, "score")
+    check_finite(scores, "score")
     result = np.zeros(len(scores))
     step = _chunk(chunk, scores.shape[1])
     for start in range(0, len(scores), step):
@@ -173,7 +173,7 @@ def mean_interval(groups: Sequence[Array], samples: int = 2000, seed: int = 0, l
     total = sum(len(array) for array in arrays)
     sums = np.zeros(samples)
     for number, array in enumerate(arrays):
-        _check_finite(array, "value")
+        check_finite(array, "value")
         generator = np.random.default_rng([seed, number])
         step = max(1, 2**22 // len(array))
         for start in range(0, samples, step):
@@ -227,11 +227,16 @@ def unit_vectors(vectors: Array) -> Floats:
     return rows
 
 
+def fixed_point(vectors: Array) -> Floats:
+    """Return rows of (N, D) as unit vectors in whole multiples of 2**-26: products of them are exact in float64."""
+    return np.asarray(np.rint(unit_vectors(vectors) * _SCALE))
+
+
 def _fixed_point(vectors: Array, kind: str) -> NDArray[np.int32]:
-    _check_finite(vectors, f"{kind} embedding")
+    check_finite(vectors, f"{kind} embedding")
     result = np.empty(vectors.shape, dtype=np.int32)
     for start in range(0, len(vectors), _BLOCK):
-        result[start : start + _BLOCK] = np.rint(unit_vectors(vectors[start : start + _BLOCK]) * _SCALE)
+        result[start : start + _BLOCK] = fixed_point(vectors[start : start + _BLOCK])
     return result
 
 
@@ -255,16 +260,27 @@ def _chunk(chunk: int | None, candidates: int) -> int:
     return chunk or min(1024, max(1, _CELLS // max(candidates, 1)))
 
 
-def _check_finite(values: Array, kind: str) -> None:
-    """Raise unless every number is finite, without a temporary as large as the input."""
+def check_finite(values: Array, kind: str, rows: Array | None = None) -> None:
+    """Raise unless every number is finite, without a temporary as large as the input.
+
+    Args:
+        values: (N,) or (N, D).
+        kind: what the message calls a row.
+        rows: the rows that are looked at; by default all.
+
+    Raises:
+        LapelError: NaN or infinity; says in how many rows.
+    """
     if values.ndim == 1:
         values = values[:, None]
+    count = len(values) if rows is None else len(rows)
     step = max(1, _CELLS // max(values.shape[1], 1))
-    blocks = (values[start : start + step] for start in range(0, len(values), step))
+    parts = (slice(start, start + step) for start in range(0, count, step))
+    blocks = (values[part if rows is None else rows[part]] for part in parts)
     bad = sum(int((~np.isfinite(block)).any(axis=1).sum()) for block in blocks)
     if bad:
         raise LapelError(
-            f"{bad} of {len(values)} {kind} rows hold NaN or infinity; a metric of them would mean nothing. "
+            f"{bad} of {count} {kind} rows hold NaN or infinity; a metric of them would mean nothing. "
             "Look for a diverged training or a division by zero in the model"
         )
 
@@ -283,5 +299,5 @@ def _check_triplets(positive: Array, negative: Array) -> None:
     shapes = (np.shape(positive), np.shape(negative))
     if len(shapes[0]) != 1 or shapes[0] != shapes[1] or shapes[0] == (0,):
         raise ValueError(f"expected two non-empty arrays (T,), found {shapes[0]} and {shapes[1]}")
-    _check_finite(np.asarray(positive), "positive similarity")
-    _check_finite(np.asarray(negative), "negative similarity")
+    check_finite(np.asarray(positive), "positive similarity")
+    check_finite(np.asarray(negative), "negative similarity")

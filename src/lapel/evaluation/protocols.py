@@ -1,22 +1,23 @@
-"""The papers' tasks: attribute-specific retrieval (MAP) and triplet prediction (accuracy).
+"""The papers' main task: attribute-specific retrieval (MAP), with drawn or given queries.
 
-Both take embeddings and a catalogue, never a model, so a trained run, a frozen trunk and a colour histogram
-are measured by the same code on the same queries.
+It takes embeddings and a catalogue, never a model, so a trained run, a frozen trunk and a colour histogram are measured
+by the same code on the same queries.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lapel.errors import CatalogueError, LapelError, unknown
 from lapel.evaluation import metrics
 from lapel.evaluation.metrics import LEVEL, Interval
+from lapel.evaluation.queries import QueryLists, Sides, draw_queries
 
 if TYPE_CHECKING:
     from lapel.catalogue import Catalogue
@@ -24,70 +25,6 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 Array = NDArray[Any]
 Vectors = Array | Callable[[str], Array]
-
-
-def draw_queries(
-    labelled_rows: Array,
-    share: float = 0.2,
-    seed: int = 0,
-    attribute: str = "",
-    names: Sequence[str] | None = None,
-) -> tuple[Rows, Rows]:
-    """Split the labelled rows of one attribute into (queries, candidates), both in ascending order.
-
-    Rows are ordered by the SHA-256 of (seed, attribute, name) and the first ``share`` of them become queries:
-    the same in every process, for every model, under every numpy; rows added later hardly move it.
-
-    Args:
-        labelled_rows: (n,) row numbers, at least 2.
-        share: share of queries, strictly between 0 and 1; at least one row lands on each side.
-        seed: another seed, another draw.
-        attribute: each attribute has its own draw.
-        names: what identifies each row (the image's name), by default its number.
-
-    Raises:
-        ValueError: fewer than 2 rows, or a share out of range.
-    """
-    rows = np.asarray(labelled_rows, dtype=np.int64)
-    if len(rows) < 2 or not 0 < share < 1:
-        raise ValueError(f"expected at least 2 rows and a share between 0 and 1, found {len(rows)} and {share}")
-    keys = [str(row) for row in rows] if names is None else names
-    digests = [hashlib.sha256(f"{seed}\n{attribute}\n{key}".encode()).digest() for key in keys]
-    order = sorted(range(len(rows)), key=lambda i: (digests[i], rows[i]))
-    count = min(max(1, round(share * len(rows))), len(rows) - 1)
-    return np.sort(rows[order[:count]]), np.sort(rows[order[count:]])
-
-
-@dataclass(frozen=True, eq=False)
-class QueryLists:
-    """Query and candidate rows of a catalogue per attribute, as the FashionAI files of ASEN give them.
-
-    Attributes:
-        lists: attribute -> (query rows, candidate rows).
-        source: where they come from, for the protocol record.
-    """
-
-    lists: Mapping[str, tuple[Array, Array]]
-    source: str
-
-    def of(self, attribute: str, labelled: Array) -> tuple[Rows, Rows]:
-        """Return the checked lists of one attribute; ``labelled`` is (N,) bool.
-
-        Raises:
-            CatalogueError: none for this attribute; a row not in the catalogue, listed twice or not labelled.
-        """
-        if attribute not in self.lists:
-            raise CatalogueError(f"{self.source}: {unknown('attribute', attribute, self.lists)}")
-        queries, candidates = (np.asarray(rows, dtype=np.int64) for rows in self.lists[attribute])
-        both, images = np.concatenate([queries, candidates]), len(labelled)
-        where = f"{self.source}, attribute {attribute!r}"
-        if len(both) and (both.min() < 0 or both.max() >= images):
-            raise CatalogueError(f"{where}: rows {both.min()} to {both.max()}, the catalogue has {images} images")
-        if repeated := len(both) - len(np.unique(both)):
-            raise CatalogueError(f"{where}: {repeated} rows are listed twice; no query may be its own candidate")
-        if not labelled[both].all():
-            raise CatalogueError(f"{where}: {int((~labelled[both]).sum())} listed images have no label of it")
-        return queries, candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +40,7 @@ class AttributeResult:
         missing: listed images left out because they have no embedding.
         aps: (queries,) AP of each query.
         rows: (queries,) their rows in the catalogue.
+        shared: images that are a query and a candidate, as given lists may have it; such a query finds itself.
     """
 
     attribute: str
@@ -116,6 +54,7 @@ class AttributeResult:
     missing: int
     aps: Array
     rows: Rows
+    shared: int = 0
 
     def to_dict(self, aps: bool = False) -> dict[str, Any]:
         """Return it ready for JSON, in percent; ``aps`` adds each query's row and AP."""
@@ -124,6 +63,7 @@ class AttributeResult:
             "candidates": self.candidates,
             "queries_without_relevant": self.hopeless,
             "images_without_embedding": self.missing,
+            "queries_also_candidates": self.shared,
         }
         each = {"query_rows": self.rows.tolist(), "aps": (100 * self.aps).round(4).tolist()} if aps else {}
         return _percent(self) | counts | each
@@ -131,7 +71,15 @@ class AttributeResult:
 
 @dataclass(frozen=True, eq=False)
 class RetrievalResult:
-    """Attribute-specific retrieval: each attribute, and overall weighted by queries."""
+    """Attribute-specific retrieval: each attribute, and overall weighted by queries.
+
+    Attributes:
+        attributes: what the overall figure is made of.
+        map: overall MAP, with its interval ``low`` to ``high`` and its ``chance``.
+        query_source: how the queries came about.
+        not_evaluated: attribute -> why it could not be measured.
+        beside: attributes measured alike that stay out of the overall figure, as they are not in a paper's table.
+    """
 
     attributes: tuple[AttributeResult, ...]
     map: float
@@ -140,17 +88,19 @@ class RetrievalResult:
     chance: float
     query_source: str
     not_evaluated: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[AttributeResult, ...] = ()
 
     @property
     def queries(self) -> int:
-        """Number of queries over all attributes."""
+        """Number of queries behind the overall figure."""
         return sum(result.queries for result in self.attributes)
 
     def __getitem__(self, attribute: str) -> AttributeResult:
-        for result in self.attributes:
+        measured = (*self.attributes, *self.beside)
+        for result in measured:
             if result.attribute == attribute:
                 return result
-        raise KeyError(unknown("attribute", attribute, [result.attribute for result in self.attributes]))
+        raise KeyError(unknown("attribute", attribute, [result.attribute for result in measured]))
 
     def to_dict(self, aps: bool = False) -> dict[str, Any]:
         """Return it ready for JSON, in percent with 4 decimals like the papers; ``aps`` adds each query's."""
@@ -161,7 +111,7 @@ class RetrievalResult:
             "attributes": {result.attribute: result.to_dict(aps) for result in self.attributes},
             "overall": _percent(self) | {"queries": self.queries},
             "not_evaluated": dict(self.not_evaluated),
-        }
+        } | ({"not_in_overall": {row.attribute: row.to_dict(aps) for row in self.beside}} if self.beside else {})
 
 
 def attribute_retrieval(
@@ -175,11 +125,12 @@ def attribute_retrieval(
     missing: Array | None = None,
     chunk: int | None = None,
     samples: int = 2000,
+    beside: Sequence[str] = (),
 ) -> RetrievalResult:
     """Measure retrieval under each attribute separately (AG-MAN and ASEN, FashionAI and DeepFashion).
 
-    Under each attribute only the images that have a label of it take part. Queries and candidates are drawn
-    before images without an embedding are left out, so that two models are asked the same queries.
+    Under each attribute only the images that have a label of it take part, or those that given lists name. Queries and
+    candidates are drawn before images without an embedding are left out, so that two models are asked the same queries.
 
     Args:
         vectors: (N, A, D) embeddings of the catalogue's rows, or a function from an attribute to (N, D): one
@@ -192,6 +143,7 @@ def attribute_retrieval(
         missing: (N,) bool, images without an embedding (unreadable files); their vectors are not looked at.
         chunk: queries ranked at a time; changes memory, never the result.
         samples: bootstrap samples behind each interval.
+        beside: attributes that are measured and stay out of the overall figure.
 
     Memory: that of ``average_precisions`` for one attribute, plus a copy of the vectors under one attribute.
 
@@ -201,50 +153,62 @@ def attribute_retrieval(
         ValueError: shapes do not fit.
     """
     names = tuple(catalogue.attributes if attributes is None else attributes)
-    for name in names:
-        if name not in catalogue.attributes:
+    valued = () if queries is None else queries.values
+    for name in (*names, *beside):
+        if name not in catalogue.attributes and name not in valued:
             raise CatalogueError(unknown("attribute", name, catalogue.attributes))
     if not callable(vectors) and (vectors.ndim != 3 or vectors.shape[:2] != (len(catalogue), len(names))):
         raise ValueError(f"expected vectors ({len(catalogue)}, {len(names)}, D), found {vectors.shape}")
     absent = np.zeros(len(catalogue), bool) if missing is None else np.asarray(missing, dtype=bool)
     if absent.shape != (len(catalogue),):
         raise ValueError(f"expected missing of shape ({len(catalogue)},), found {absent.shape}")
-    images = catalogue.images["image"].to_pylist()
     results: list[AttributeResult] = []
     reasons: dict[str, str] = {}
     for name in names:
-        labels = catalogue.multi_hot(name)
-        labelled = np.asarray(labels.any(axis=1))
-        if reason := _unfit(labels):
-            reasons[name] = reason
+        listed = _sides(catalogue, name, queries, share, seed)
+        if isinstance(listed, str):
+            reasons[name] = listed
             continue
-        if queries is None:
-            rows = np.flatnonzero(labelled)
-            drawn = draw_queries(rows, share, seed, name, [images[row] for row in rows])
-        else:
-            drawn = queries.of(name, labelled)
-        asked, ranked = (side[~absent[side]] for side in drawn)
-        dropped = sum(map(len, drawn)) - len(asked) - len(ranked)
-        if not len(asked) or not len(ranked):
-            left = f"{len(asked)} queries and {len(ranked)} candidates"
+        sides = listed.without(absent)
+        dropped = len(listed) - len(sides)
+        if not len(sides.queries) or not len(sides.candidates):
+            left = f"{len(sides.queries)} queries and {len(sides.candidates)} candidates"
             reasons[name] = f"{left} are left, {dropped} images have no embedding"
             continue
         matrix = np.asarray(vectors(name) if callable(vectors) else vectors[:, names.index(name)])
         if matrix.ndim != 2 or len(matrix) != len(catalogue):
             raise ValueError(f"expected vectors ({len(catalogue)}, D) for {name!r}, found {matrix.shape}")
-        aps = metrics.average_precisions(matrix[asked], matrix[ranked], labels[asked], labels[ranked], chunk)
-        relevant = metrics.relevant_counts(labels[asked], labels[ranked])
+        labels = sides.query_labels, sides.candidate_labels
+        aps = metrics.average_precisions(matrix[sides.queries], matrix[sides.candidates], *labels, chunk)
+        relevant = metrics.relevant_counts(*labels)
         interval = metrics.mean_interval([aps], samples, seed)
-        chance = float(metrics.expected_average_precision(relevant, len(ranked)).mean())
-        counts = (len(asked), len(ranked), int((relevant == 0).sum()), dropped)
-        results.append(AttributeResult(name, *interval, chance, *counts, aps=aps, rows=asked))
-    if not results:
+        chance = float(metrics.expected_average_precision(relevant, len(sides.candidates)).mean())
+        counts = (len(sides.queries), len(sides.candidates), int((relevant == 0).sum()), dropped)
+        results.append(AttributeResult(name, *interval, chance, *counts, aps, sides.queries, sides.shared()))
+    counted = tuple(row for row in results if row.attribute not in beside)
+    if not counted:
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "no attribute was named"
         raise LapelError(f"nothing to evaluate in catalogue {catalogue.name!r}: {why}")
-    overall = metrics.mean_interval([result.aps for result in results], samples, seed)
-    chance = metrics.query_weighted_mean([row.chance for row in results], [row.queries for row in results])
+    overall = metrics.mean_interval([row.aps for row in counted], samples, seed)
+    chance = metrics.query_weighted_mean([row.chance for row in counted], [row.queries for row in counted])
     source = queries.source if queries else f"drawn: share {share:g} per attribute, seed {seed}"
-    return RetrievalResult(tuple(results), *overall, chance, source, reasons)
+    aside = tuple(row for row in results if row.attribute in beside)
+    return RetrievalResult(counted, *overall, chance, source, reasons, aside)
+
+
+def _sides(catalogue: Catalogue, name: str, queries: QueryLists | None, share: float, seed: int) -> Sides | str:
+    """Return the queries and candidates of one attribute, or why there are none."""
+    if queries is not None and name in queries.values:
+        return queries.sides(name, np.zeros((len(catalogue), 0), bool))
+    labels = catalogue.multi_hot(name)
+    if reason := _unfit(labels):
+        return reason
+    if queries is not None:
+        return queries.sides(name, labels)
+    rows = np.flatnonzero(labels.any(axis=1))
+    images = catalogue.images["image"].take(pa.array(rows)).to_pylist()
+    asked, ranked = draw_queries(rows, share, seed, name, images)
+    return Sides(asked, ranked, labels[asked], labels[ranked])
 
 
 def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000, seed: int = 0) -> dict[str, Interval]:
@@ -259,7 +223,7 @@ def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000
     others = {result.attribute: result for result in second.attributes}
     for mine in first.attributes:
         if theirs := others.get(mine.attribute):
-            _, left, right = np.intersect1d(mine.rows, theirs.rows, return_indices=True)
+            _, left, right = np.intersect1d(_keys(mine.rows), _keys(theirs.rows), return_indices=True)
             if len(left):
                 pairs[mine.attribute] = (mine.aps[left], theirs.aps[right])
     if not pairs:
@@ -269,65 +233,13 @@ def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000
     return gaps | {"overall": metrics.paired_difference(*sides, samples, seed)}
 
 
-@dataclass(frozen=True)
-class TripletResult:
-    """Triplet prediction: share of right triplets with its interval, and the mean margin loss."""
-
-    accuracy: float
-    low: float
-    high: float
-    loss: float
-    triplets: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it ready for JSON, accuracy in percent with 4 decimals."""
-        shares = {name: round(100 * getattr(self, name), 4) for name in ("accuracy", "low", "high")}
-        head = {"task": "triplet prediction", "unit": "percent", "interval": LEVEL}
-        return head | shares | {"average_loss": round(self.loss, 6), "triplets": self.triplets}
-
-
-def triplet_relation(
-    vectors: Array,
-    triplets: Array,
-    attribute_index: Array,
-    margin: float = 0.2,
-    *,
-    chunk: int = 4096,
-    samples: int = 2000,
-    seed: int = 0,
-) -> TripletResult:
-    """Measure triplet prediction (Zappos in AG-MAN's table 4): is the positive closer than the negative?
-
-    Args:
-        vectors: (N, A, D) embeddings.
-        triplets: (T, 3) rows of anchor, positive, negative. CSN's files list anchor, far, close: swap first.
-        attribute_index: (T,) the attribute of each triplet, a position on axis 1.
-        margin: of the average loss.
-        chunk: triplets at a time; memory is about 60 ``chunk`` D bytes.
-        samples: bootstrap samples (over triplets) behind the interval of the accuracy.
-        seed: of the bootstrap.
-
-    Raises:
-        LapelError: NaN in an embedding that a triplet uses.
-        ValueError: shapes do not fit or an index is out of range.
-    """
-    index, asked = np.asarray(triplets, dtype=np.int64), np.asarray(attribute_index, dtype=np.int64)
-    if vectors.ndim != 3 or index.ndim != 2 or index.shape[1] != 3 or asked.shape != index.shape[:1]:
-        found = f"{vectors.shape}, {index.shape} and {asked.shape}"
-        raise ValueError(f"expected vectors (N, A, D), triplets (T, 3) and attributes (T,), found {found}")
-    for kind, used, size in (("row", index, vectors.shape[0]), ("attribute", asked, vectors.shape[1])):
-        if used.size and (used.min() < 0 or used.max() >= size):
-            raise ValueError(f"triplets name {kind} {used.min()} to {used.max()}, expected 0 to {size - 1}")
-    similar = np.empty((2, len(index)))
-    for start in range(0, len(index), chunk):
-        part = slice(start, start + chunk)
-        anchor, *others = (metrics.unit_vectors(vectors[index[part, side], asked[part]]) for side in range(3))
-        for side, other in enumerate(others):
-            similar[side, part] = (anchor * other).sum(axis=1)
-    accuracy = metrics.triplet_accuracy(similar[0], similar[1])
-    interval = metrics.mean_interval([similar[0] > similar[1]], samples, seed)
-    loss = metrics.triplet_margin_loss(similar[0], similar[1], margin)
-    return TripletResult(accuracy, interval.low, interval.high, loss, len(index))
+def _keys(rows: Rows) -> Rows:
+    """Return a number per query: its row, and the how-manieth of that row it is, as lists may ask an image twice."""
+    order = np.argsort(rows, kind="stable")
+    ranked = rows[order]
+    keys = np.empty(len(rows), np.int64)
+    keys[order] = (ranked << 20) + np.arange(len(rows)) - np.searchsorted(ranked, ranked)
+    return keys
 
 
 def _unfit(labels: Array) -> str | None:

@@ -1,4 +1,4 @@
-"""What makes a figure comparable: the protocol record, the result file, the table."""
+"""What makes a figure comparable: the protocol record and the result file."""
 
 from __future__ import annotations
 
@@ -8,46 +8,81 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from lapel.errors import LapelError
-from lapel.evaluation.metrics import AP_DEFINITION, LEVEL, SCORE, TIE_RULE
-from lapel.evaluation.protocols import RetrievalResult
+from lapel.evaluation.metrics import AP_DEFINITION, SCORE, TIE_RULE
 from lapel.files import atomic_write
 
 PACKAGES = ("lapel", "numpy", "torch", "torchvision", "timm")
 FORMAT = "lapel result 1"
 
 
+@dataclass(frozen=True)
+class Definitions:
+    """How figures of one task are defined, in words: the metric, the score that ranks, what equal scores do."""
+
+    metric: str
+    score: str
+    tie_rule: str
+
+
+_LISTED = "equal scores keep the order in which the candidates are listed (stable)"
+DEFINITIONS = {
+    "attributes": Definitions(AP_DEFINITION, SCORE, TIE_RULE),
+    "listed images": Definitions(AP_DEFINITION, SCORE, _LISTED),
+    "listed values": Definitions(
+        AP_DEFINITION.replace(
+            "relevant = shares a value of the attribute",
+            "every listed (image, attribute, value) is one query or one candidate, so an image that is listed twice "
+            "counts twice, and one listed as both finds itself; relevant = same listed value",
+        ),
+        SCORE,
+        _LISTED,
+    ),
+    "triplets": Definitions(
+        "accuracy = share of triplets with cos(anchor, positive) > cos(anchor, negative); "
+        "average loss = mean of max(0, margin + cos(anchor, negative) - cos(anchor, positive)) over the same triplets; "
+        "overall = over all triplets",
+        "cosine in float64",
+        "strict: equal similarities are wrong",
+    ),
+    "items": Definitions(
+        "Acc@K = share of queries with a relevant image among the first K of the gallery; a query without a relevant "
+        "image counts as a miss; a query is never its own candidate; overall = mean over all queries",
+        SCORE,
+        "equal scores keep the order of the gallery in the catalogue (stable)",
+    ),
+}
+
+
 def protocol_record(
     *,
-    split: str,
+    split: str | None,
     preprocessing: Mapping[str, Any] | None,
     query_source: str,
     weights: str | None,
     seed: int,
     catalogue: str | None = None,
-    metric: str = AP_DEFINITION,
+    task: str = "attributes",
     command: Sequence[str] | None = None,
     **further: Any,
 ) -> dict[str, Any]:
     """Return everything another person needs to know before comparing a figure with theirs.
 
     Args:
-        split: the catalogue's split that was measured.
+        split: the catalogue's split that was measured; None where the protocol says which images are asked.
         preprocessing: crop, resize, size, mean and std (``Preprocessing.to_dict()``); None without images.
         query_source: ``RetrievalResult.query_source``, or the file the lists come from.
         weights: fingerprint of the run (SHA-256 over its tensors and settings, not over the file's bytes); None for a
             system without one.
         seed: of the query draw and the bootstrap.
         catalogue: name of the catalogue.
-        metric: definition of the metric in words.
+        task: whose definitions hold, one of ``DEFINITIONS``: that of a protocol, or ``listed images`` and ``listed
+            values`` for attributes with given lists.
         command: the command line, by default this process's.
         **further: anything else worth knowing, as JSON values.
     """
@@ -55,9 +90,7 @@ def protocol_record(
         "catalogue": catalogue,
         "split": split,
         "preprocessing": None if preprocessing is None else dict(preprocessing),
-        "metric": metric,
-        "score": SCORE,
-        "tie_rule": TIE_RULE,
+        **asdict(DEFINITIONS[task]),
         "queries": query_source,
         "fingerprint": weights,
         "seed": seed,
@@ -113,81 +146,3 @@ def read_result(path: Path | str) -> tuple[dict[str, Any], dict[str, Any]]:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise LapelError(f"{path} is no result file: expected format {FORMAT!r}, found {found!r}")
     return data["result"], data["protocol"]
-
-
-def print_table(result: RetrievalResult, console: Console | None = None, title: str | None = None) -> None:
-    """Print MAP per attribute with interval, chance and counts, overall last, and what was left out."""
-    table = _table(title)
-    for name in ("MAP", f"{100 * LEVEL:g} %", "chance", "queries", "candidates"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in result.attributes:
-        counts = (str(row.queries), str(row.candidates))
-        # As text: in "length [cm]" rich would read a style.
-        table.add_row(Text(row.attribute), _share(row.map), _ends(row.low, row.high), _share(row.chance), *counts)
-    table.add_section()
-    ends = _ends(result.low, result.high)
-    table.add_row("overall", _share(result.map), ends, _share(result.chance), str(result.queries), "", style="bold")
-    console = console or Console()
-    console.print(table)
-    _print_notes([result], console)
-
-
-def print_systems(
-    results: Mapping[str, RetrievalResult], console: Console | None = None, title: str | None = None
-) -> None:
-    """Print several systems measured on the same queries side by side: MAP and interval each, after chance.
-
-    Raises:
-        ValueError: no system.
-    """
-    if not results:
-        raise ValueError("no system to print")
-    table = _table(title)
-    table.add_column("queries", justify="right")
-    table.add_column("chance", justify="right")
-    for name in results:
-        table.add_column(name, justify="right", no_wrap=True)
-    known = {row.attribute: row for result in reversed([*results.values()]) for row in result.attributes}
-    for attribute in dict.fromkeys(row.attribute for result in results.values() for row in result.attributes):
-        cells = []
-        for result in results.values():
-            found = {row.attribute: _cell(row.map, row.low, row.high) for row in result.attributes}
-            cells.append(found.get(attribute, "-"))
-        table.add_row(Text(attribute), str(known[attribute].queries), _share(known[attribute].chance), *cells)
-    table.add_section()
-    first = next(iter(results.values()))
-    cells = [_cell(result.map, result.low, result.high) for result in results.values()]
-    table.add_row("overall", str(first.queries), _share(first.chance), *cells, style="bold")
-    console = console or Console()
-    console.print(table)
-    _print_notes(list(results.values()), console)
-
-
-def _table(title: str | None) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("Attribute", no_wrap=True)
-    return table
-
-
-def _print_notes(results: Sequence[RetrievalResult], console: Console) -> None:
-    notes = {f"{name} not evaluated: {reason}" for result in results for name, reason in result.not_evaluated.items()}
-    for result in results:
-        for row in result.attributes:
-            if row.hopeless:
-                notes.add(f"{row.attribute}: {row.hopeless} queries have no relevant candidate and count as 0")
-            if row.missing:
-                notes.add(f"{row.attribute}: {row.missing} images without an embedding were left out")
-    for note in sorted(notes):
-        console.print(note, style="yellow", markup=False, highlight=False)
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{100 * low:.1f} - {100 * high:.1f}"
-
-
-def _cell(value: float, low: float, high: float) -> str:
-    return f"{_share(value)} ({_ends(low, high)})"

@@ -68,18 +68,43 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure attribute-specific retrieval: MAP per attribute and overall, with 95 % intervals."""
+    """Measure a run as its catalogue's protocol says: MAP per attribute, triplets told right, or Acc@K of items.
+
+    Every figure comes with its 95 % interval and with chance.
+    """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run folder that training left."""
     catalogue: Annotated[Path | None, hint("CATALOGUE: without it: the one the run was trained on")] = None
     """Measure on another catalogue."""
-    split: str = "test"
-    """The split that gives queries and candidates."""
+    task: Annotated[str | None, hint("TASK: without it: the catalogue's own")] = None
+    """attributes, triplets or items."""
+    split: Annotated[str | None, hint("SPLIT: without it: the protocol's, as a rule test")] = None
+    """The split that is asked. For items its images are asked, each against the others."""
+    queries: Annotated[Path | None, hint("FILE: without it: the catalogue's lists, or a draw")] = None
+    """A CSV or Parquet with the columns role (query or candidate), attribute, image and, if you like, value."""
+    gallery: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SPLIT")] = ()
+    """Items: the splits that are ranked."""
+    match: Annotated[str | None, hint("item|image: without it: the protocol's")] = None
+    """Items: found is any image of the item, or the very image that a pair lists."""
+    asked: Annotated[str | None, hint("image|pair: without it: the protocol's")] = None
+    """Items: ask each image once, or once for each of its pairs."""
+    within: Annotated[str | None, hint("COLUMN: without it: the protocol's")] = None
+    """Items: rank only what has the query's value in this column, such as the category."""
+    only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="VALUE")] = ()
+    """Items: ask only queries with these values of --within."""
+    groups: Annotated[UseAppendAction[tuple[str, ...]], arg(name="by", metavar="COLUMN")] = ()
+    """Items: break the figures down by these columns."""
+    ks: Annotated[UseAppendAction[tuple[int, ...]], arg(name="at", metavar="K")] = ()
+    """Items: the K of Acc@K."""
+    distractors: Annotated[UseAppendAction[tuple[int, ...]], arg(metavar="N")] = ()
+    """Items: also the accuracy to expect among N wrong images: what a figure owes to a small gallery."""
+    boxes: bool = True
+    """Take whole pictures instead of their boxes."""
     json: Annotated[Path | None, hint("FILE: without it: only the table")] = None
     """Write the figures and the record of the protocol to this file."""
     share: float = 0.2
-    """The share of each attribute's labelled images that are queries; the others are candidates."""
+    """The share of each attribute's labelled images that are queries, where they are drawn."""
     seed: int = 0
     """Draws the queries and the intervals."""
     quiet: bool = False
@@ -89,17 +114,29 @@ class Evaluate:
         """Measure, and print the table."""
         if not 0 < self.share < 1:
             raise LapelError(f"--share is {self.share:g}; it must lie between 0 and 1")
-        from lapel.evaluate import evaluate
-        from lapel.evaluation.record import print_table
+        from lapel.evaluate import catalogue_of, evaluate, resolve_protocol
+        from lapel.evaluation.tables import print_result
 
+        catalogue = catalogue_of(self.run, self.catalogue)
+        # What was not given stays as the protocol has it.
+        named = ("match", "asked", "within", "only", "groups", "ks", "gallery")
+        changes = {name: getattr(self, name) or None for name in named}
+        if self.split is not None and resolve_protocol(catalogue, self.task).task == "items":
+            changes = {"query": self.split, "gallery": self.split} | {k: v for k, v in changes.items() if v is not None}
+        elif self.split is not None:
+            changes["split"] = self.split
+        protocol = resolve_protocol(catalogue, self.task, **changes)
         result = evaluate(
             self.run,
-            catalogue=self.catalogue,
-            split=self.split,
+            catalogue,
             json=self.json,
             share=self.share,
             seed=self.seed,
             quiet=self.quiet,
+            queries=self.queries,
+            protocol=protocol,
+            boxes=self.boxes,
+            distractors=self.distractors,
         )
-        print_table(result)
+        print_result(result, protocol, name=self.run.name)
         return 0
