@@ -87,6 +87,28 @@ def test_of_other_types_only_lists_of_text_are(values: list[Any], kind: pa.DataT
     assert columns.is_attribute(column(values, kind)) is expected
 
 
+def test_values_that_begin_to_repeat_late_are_an_attribute() -> None:
+    early = ["red"] * 20_000
+    assert columns.is_attribute(column([*early, *(f"value {n}" for n in range(999))]))
+    assert not columns.is_attribute(column([*early, *(f"value {n}" for n in range(1000))]))
+    assert columns.is_attribute(column([None] * 20_000 + ["red", "red"]))
+    assert not columns.is_attribute(column([f"value {n}" for n in range(1001)] + early))
+
+
+@pytest.mark.parametrize("most", [2, 8, 20, 1 << 31])
+def test_taking_rows_of_more_text_than_one_array_holds(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "MAX_BYTES", most)
+    words = [None, "a", "bb" * 5, "", "ç", None]
+    table = pa.table({"text": pa.chunked_array([words[:4], words[4:]]), "box": [[row] for row in range(6)]})
+    for rows in ([], [5, 0, 2, 2, 2, 3, 4, 1], [1], list(range(6))):
+        found = columns.take(table, np.array(rows, np.int64))
+        assert found.to_pylist() == [{"text": words[row], "box": [row]} for row in rows]
+        assert found.schema == table.schema
+        for part in found["text"].chunks:
+            assert sum(len((word or "").encode()) for word in part.to_pylist()) <= most + 10
+    assert columns.take(table[:0], np.zeros(0, np.int64)).schema == table.schema
+
+
 @pytest.mark.parametrize(
     ("cell", "values"),
     [
@@ -107,6 +129,14 @@ def test_of_other_types_only_lists_of_text_are(values: list[Any], kind: pa.DataT
 )
 def test_cells_split_at_bars(cell: str, values: list[str]) -> None:
     assert columns.split_values(cell) == values
+
+
+@given(st.lists(st.none() | st.text(st.sampled_from("ab|\\ \t0"), max_size=8), max_size=6), st.integers(0, 6))
+def test_whole_columns_split_like_single_cells(cells: list[str | None], at: int) -> None:
+    expected = [(row, "fit", value) for row, cell in enumerate(cells) for value in columns.split_values(cell or "")]
+    parts = pa.chunked_array([cells[:at], cells[at:]], pa.string())
+    assert labels_of(columns.long_labels({"fit": parts})) == expected
+    assert labels_of(columns.long_labels({"fit": pa.chunked_array([cells], pa.large_string())})) == expected
 
 
 @given(st.lists(CELLS, max_size=6))
@@ -171,55 +201,6 @@ def test_labels_of_typed_columns_and_several_chunks() -> None:
         (2, "text", "a"),
     ]
     assert labels_of(columns.long_labels({})) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "cells", "expected"),
-    [
-        ("box", ["1 2 3 4", None, " 1.5,2;3 , 4 "], [[1, 2, 3, 4], None, [1.5, 2, 3, 4]]),
-        ("box", ["", "  "], [None, None]),
-        ("box", [[1, 2, 3, 4], None, []], [[1, 2, 3, 4], None, None]),
-        ("landmarks", ["1 2 1", "1 2 1 3 4 0"], [[1, 2, 1], [1, 2, 1, 3, 4, 0]]),
-        ("box", ["-1 0 1e2 4"], [[-1, 0, 100, 4]]),
-    ],
-)
-def test_boxes_and_landmarks(name: str, cells: list[Any], expected: list[Any]) -> None:
-    table = pa.table({name: cells})
-    assert columns.numbers(table, name, HERE).to_pylist() == expected
-    written = columns.join_numbers(columns.numbers(table, name, HERE))
-    assert columns.numbers(pa.table({name: written}), name, HERE).to_pylist() == expected
-    assert columns.numbers(pa.table({"image": ["a", "b"]}), name, HERE).to_pylist() == [None, None]
-
-
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=4))
-def test_boxes_keep_every_digit(box: list[float]) -> None:
-    written = columns.join_numbers(pa.chunked_array([[box]], pa.list_(pa.float64())))
-    assert columns.numbers(pa.table({"box": written}), "box", HERE).to_pylist() == [box]
-
-
-@pytest.mark.parametrize(
-    ("name", "cell", "message"),
-    [
-        ("box", "1 2 3", "row 3: expected box as four numbers x1 y1 x2 y2, found '1 2 3'"),
-        ("box", "1 2 3 4 5", "row 3: expected box as four numbers"),
-        ("box", "1 2 3 four", "found '1 2 3 four'"),
-        ("box", "1 2 3 nan", "found '1 2 3 nan'"),
-        ("box", "1 2 3 inf", "found '1 2 3 inf'"),
-        ("box", "[1, 2, 3, 4]", "found '[1, 2, 3, 4]'"),
-        ("box", [1.0, 2.0, 3.0], "found [1.0, 2.0, 3.0]"),
-        ("box", [1.0, 2.0, 3.0, None], "found [1.0, 2.0, 3.0, None]"),
-        ("box", {"x": 1, "y": 2}, "found {'x': 1, 'y': 2}"),
-        ("box", 5, "found 5"),
-        ("landmarks", "1 2", "row 3: expected landmarks as triples x y visibility, found '1 2'"),
-        ("landmarks", "1 2 1 4", "expected landmarks as triples"),
-        ("landmarks", "1 x 1", "expected landmarks as triples"),
-    ],
-)
-def test_wrong_boxes_and_landmarks_name_their_row(name: str, cell: Any, message: str) -> None:
-    with pytest.raises(CatalogueError) as caught:
-        columns.numbers(pa.table({name: [None, cell]}), name, HERE)
-    assert str(caught.value).startswith("catalogue.csv row 3: ")
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

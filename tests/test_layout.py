@@ -22,6 +22,7 @@ FORBIDDEN = {
     "progress": ("catalogue", "images", "models", "training", "evaluation", "retrieval", "datasets", *FRONT),
     "catalogue": ("models", "losses", "training", "evaluation", "retrieval", "images", "sampling", *FRONT),
     "columns": ("models", "losses", "training", "evaluation", "retrieval", "images", "sampling", *FRONT),
+    "coordinates": ("models", "losses", "training", "evaluation", "retrieval", "images", "sampling", *FRONT),
     "datasets": ("models", "losses", "training", "evaluation", "retrieval", "sampling", "garments", "standins", *FRONT),
     "standins": ("models", "losses", "training", "evaluation", "retrieval", "sampling", *FRONT),
     "protocol": ("catalogue", "datasets", "models", "training", "evaluation", "retrieval", *FRONT),
@@ -33,9 +34,13 @@ FORBIDDEN = {
     "sampling": ("models", "losses", "training", "evaluation", "retrieval", "datasets", *FRONT),
     "models": ("catalogue", "columns", "datasets", "sampling", "training", "evaluation", "retrieval", *FRONT),
     "losses": ("catalogue", "columns", "datasets", "sampling", "training", "evaluation", "retrieval", *FRONT),
+    "validation": ("datasets", "standins", "garments", *FRONT),
     "training": ("datasets", "standins", "garments", *FRONT),
     "evaluation": ("models", "training", "losses", "datasets", "standins", "garments", *FRONT),
     "evaluation.metrics": ("catalogue", "files", "images", "retrieval"),
+    "evaluation.exact": ("catalogue", "files", "images", "retrieval"),
+    "evaluation.ranking": ("catalogue", "files", "images", "retrieval"),
+    "evaluation.prediction": ("catalogue", "files", "images", "retrieval"),
     "retrieval": ("training", "losses", "sampling", "datasets", "standins", "garments", *FRONT),
 }  # fmt: skip
 
@@ -61,8 +66,13 @@ LIGHT = (
     "progress",
     "catalogue",
     "columns",
+    "coordinates",
     "config",
     "evaluation.metrics",
+    "evaluation.exact",
+    "evaluation.ranking",
+    "evaluation.prediction",
+    "evaluation.instances",
 )
 LIGHT_ROOMS = ("retrieval", "datasets", "standins")
 

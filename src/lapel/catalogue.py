@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from lapel import catalogue_file, columns
+from lapel import catalogue_file, columns, coordinates
 from lapel.catalogue_file import SUFFIXES
 from lapel.errors import CatalogueError, unknown
 from lapel.files import atomic_path
@@ -94,7 +94,7 @@ class Catalogue:
             found = table[name] if name in table.column_names else pa.nulls(table.num_rows, pa.string())
             data[name] = columns.text(found)
         for name in ("box", "landmarks"):
-            data[name] = columns.numbers(table, name, path)
+            data[name] = coordinates.numbers(table, name, path)
         for name in free:
             if name not in chosen:
                 # What Lapel wrote as text stays text, be it digits.
@@ -122,7 +122,9 @@ class Catalogue:
         lists = columns.wide_labels(self.labels, self.attributes, len(self))
         if path.suffix.lower() == ".csv":
             wide = {
-                name: columns.csv_cells(column, name, path)
+                name: coordinates.join_numbers(column)
+                if name in ("box", "landmarks")
+                else columns.csv_cells(column, name, path)
                 for name, column in wide.items()
                 if name in ("image", *self.metadata) or column.null_count < len(self)
             }
@@ -206,11 +208,11 @@ class Catalogue:
         order = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         owner = self.labels["image"].to_numpy()
         by_image = np.argsort(owner, kind="stable")
-        first, last = (np.searchsorted(owner[by_image], order, side) for side in ("left", "right"))
-        image, place = columns.spread(first, last - first)
-        labels = self.labels.take(pa.array(by_image[place]))
+        sizes = np.bincount(owner, minlength=len(self))
+        image, place = columns.spread((np.cumsum(sizes) - sizes)[order], sizes[order])
+        labels = columns.take(self.labels, by_image[place])
         labels = labels.set_column(0, "image", pa.array(image.astype(np.int32)))
-        return replace(self, images=self.images.take(pa.array(order)), labels=labels)
+        return replace(self, images=columns.take(self.images, order), labels=labels)
 
     def with_relations(self, relations: Mapping[str, pa.Table]) -> Catalogue:
         """Return it with these relations in place of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from lapel import columns, delimited
+from lapel import archives, columns, delimited
 from lapel.errors import CatalogueError
 from lapel.files import atomic_path, sha256
 
@@ -69,7 +70,7 @@ def root(path: Path, own: Mapping[str, Any]) -> Path:
     if not roots:
         return path.parent
     beside = path.parent / roots[0]
-    return beside if beside.exists() else Path(roots[1])
+    return beside if beside.exists() or archives.split(beside) is not None else Path(roots[1])
 
 
 def _relation(path: Path, name: str) -> Path:
@@ -92,16 +93,18 @@ def write_parquet(
         LapelError: the disk is full or the folder cannot be written.
     """
     own = {**noted, "relations": {}}
-    for name, relation in relations.items():
-        with atomic_path(_relation(path, name)) as temporary:
-            pa.parquet.write_table(relation, temporary)
-            # Tells later whose relation it is.
-            own["relations"][name] = sha256(temporary)
     here, there = path.parent.resolve(), images.resolve()
     if here != there:
         # Two ways to the images: one holds when all moves together, the other when the catalogue moves alone.
         own["roots"] = [os.path.relpath(there, here), str(there)]
-    with atomic_path(path) as temporary:
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        # All are written before any is put in its place, relations first: what fails leaves an older catalogue whole.
+        for name, relation in relations.items():
+            beside = stack.enter_context(atomic_path(_relation(path, name)))
+            pa.parquet.write_table(relation, beside)
+            # Tells later whose relation it is.
+            own["relations"][name] = sha256(beside)
         pa.parquet.write_table(table.replace_schema_metadata({_NOTE: json.dumps(own).encode()}), temporary)
 
 

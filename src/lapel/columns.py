@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,8 @@ from lapel.errors import CatalogueError
 MAX_VALUES = 1000
 MAX_LENGTH = 80
 MAX_NUMBERS = 12
+MAX_BYTES = 1 << 31
+_HEAD = 10_000
 _BAR = re.compile(r"(\\*)\|")
 _INTEGER = re.compile(r"-?\d+", re.ASCII)
 # An exponent has a sign, as programs write it: 12E4 is an article code.
@@ -82,9 +83,13 @@ def is_attribute(column: pa.ChunkedArray) -> bool:
         kind = kind.value_type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         return False
-    values = _values(column)[1]
-    distinct = pc.unique(values).to_pylist()
-    if not distinct or len(distinct) > MAX_VALUES or max(map(len, distinct)) > MAX_LENGTH:
+    for part in (column[:_HEAD], column):
+        # Paths, prices and descriptions show themselves in the first rows: the rest need not be taken apart.
+        values = _values(part)[1]
+        distinct = pc.unique(values).to_pylist()
+        if len(distinct) > MAX_VALUES or max(map(len, distinct), default=0) > MAX_LENGTH:
+            return False
+    if not distinct:
         return False
     if all(map(_NUMBER.fullmatch, distinct)) and (len(distinct) > MAX_NUMBERS or any("." in v for v in distinct)):
         return False
@@ -148,22 +153,37 @@ def long_labels(attributes: Mapping[str, pa.ChunkedArray]) -> pa.Table:
 def _values(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], pa.Array]:
     """Row number and text of every value in a column, row by row; blanks, and repeats within a row, go."""
     if is_list(column):
-        cells = column.cast(pa.list_(column.type.value_type)).combine_chunks()
-        owner = pc.list_parent_indices(cells).to_numpy()
-        encoded = text(plain(pa.chunked_array([cells.flatten()]))).combine_chunks().dictionary_encode()
+        cells = column.cast(pa.list_(column.type.value_type))
+        starts = np.cumsum([0, *map(len, cells.chunks)])
+        own = [pc.list_parent_indices(c).to_numpy() + start for c, start in zip(cells.chunks, starts, strict=False)]
+        owner = np.concatenate([np.zeros(0, np.int64), *own])
+        encoded = _encoded(plain(pc.list_flatten(cells)))
         codes = pc.fill_null(encoded.indices, -1).to_numpy()
         _, first = np.unique(owner * (len(encoded.dictionary) + 1) + codes, return_index=True)
         kept = np.sort(first[codes[first] >= 0])
         return owner[kept], encoded.dictionary.take(pa.array(codes[kept]))
-    encoded = text(column).combine_chunks().dictionary_encode()
+    encoded = _encoded(column)
     # Each different cell is split once.
-    split = [split_values(cell) for cell in encoded.dictionary.to_pylist()]
-    pieces = pa.array([value for values in split for value in values], pa.string())
-    sizes = np.array([len(values) for values in split], np.int64)
+    pieces, sizes = _pieces(encoded.dictionary)
     rows = np.flatnonzero(encoded.indices.is_valid())
     codes = encoded.indices.drop_null().to_numpy()
     owner, place = spread(np.cumsum(sizes)[codes] - sizes[codes], sizes[codes])
     return rows[owner], pieces.take(pa.array(place))
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Text, stripped, as codes of its different cells. Put together as codes, it may be longer than 2 GB."""
+    return text(column).dictionary_encode().combine_chunks()
+
+
+def _pieces(cells: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """The values of different cells one after the other, and how many each cell has: ``split_values`` of all."""
+    if not pc.any(pc.match_substring(cells, "\\|")).as_py():
+        owner, values = _values(pa.chunked_array([pc.split_pattern(cells, "|")]))
+        return values, np.bincount(owner, minlength=len(cells))
+    split = [split_values(cell) for cell in cells.to_pylist()]
+    flat = pa.array([value for values in split for value in values], pa.string())
+    return flat, np.array([len(values) for values in split], np.int64)
 
 
 def spread(
@@ -181,6 +201,24 @@ def spread(
     return owner, np.arange(len(owner)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
 
 
+def take(table: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """Rows of a table in this order, also where a text column holds more than 2 GB, which Arrow's own take refuses."""
+    place = pa.array(rows)
+    return pa.table({name: _take(table[name], place) for name in table.column_names})
+
+
+def _take(column: pa.ChunkedArray, place: pa.Array) -> pa.ChunkedArray:
+    # The same row may be taken many times.
+    expected = column.nbytes * max(1, len(place) / max(1, len(column)))
+    if not pa.types.is_string(column.type) or expected < MAX_BYTES:
+        return column.take(place)
+    found = column.cast(pa.large_string()).take(place)
+    part = np.cumsum(pc.fill_null(pc.binary_length(found), 0).to_numpy()) // (MAX_BYTES // 2)
+    bounds = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(found)]
+    pieces = [found[low:high].cast(column.type) for low, high in pairwise(bounds)]
+    return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], column.type)
+
+
 def wide_labels(labels: pa.Table, attributes: Sequence[str], count: int) -> dict[str, pa.Array]:
     """Inverse of ``long_labels``: one list<string> column of ``count`` rows per attribute."""
     wide = {}
@@ -194,54 +232,12 @@ def wide_labels(labels: pa.Table, attributes: Sequence[str], count: int) -> dict
     return wide
 
 
-def numbers(table: pa.Table, name: str, path: Path) -> pa.Array | pa.ChunkedArray:
-    """Column ``box`` or ``landmarks`` as lists of float64.
-
-    Raises:
-        CatalogueError: a cell is not numbers, or not 4 (box) or a multiple of 3 (landmarks) of them; names the row.
-    """
-    kind = pa.list_(pa.float64())
-    if name not in table.column_names:
-        return pa.nulls(table.num_rows, kind)
-    parsed: list[list[float] | None] = []
-    for row, cell in enumerate(table[name].to_pylist()):
-        values = _floats(cell)
-        right = values is None or (len(values) == 4 if name == "box" else len(values) % 3 == 0)
-        if not right or (values is not None and not all(map(math.isfinite, values))):
-            expected = "four numbers x1 y1 x2 y2" if name == "box" else "triples x y visibility"
-            raise CatalogueError(f"{path} row {row + 2}: expected {name} as {expected}, found {cell!r}")
-        parsed.append(values)
-    return pa.array(parsed, kind)
-
-
-def _floats(cell: Any) -> list[float] | None:
-    """Numbers of one cell, None for an empty one, NaN for what is no number."""
-    if cell is None:
-        return None
-    try:
-        parts = cell.replace(",", " ").replace(";", " ").split() if isinstance(cell, str) else cell
-        return [float(part) for part in parts] or None
-    except (TypeError, ValueError):
-        return [math.nan]
-
-
-def join_numbers(column: pa.ChunkedArray) -> pa.Array:
-    """Lists of numbers as CSV cells."""
-    return pa.array([cell and " ".join(map(_number, cell)) for cell in column.to_pylist()], pa.string())
-
-
-def _number(value: float) -> str:
-    return f"{value:g}" if value == int(value) and abs(value) < 1e6 else repr(value)
-
-
 def csv_cells(column: pa.ChunkedArray, name: str, path: Path) -> pa.Array | pa.ChunkedArray:
-    """Any column of the image table as CSV can hold it.
+    """Any other column of the image table as CSV can hold it.
 
     Raises:
         CatalogueError: structures, or bytes.
     """
-    if name in ("box", "landmarks"):
-        return join_numbers(column)
     kind = column.type.value_type if is_list(column) else column.type
     if not is_readable(kind):
         raise CatalogueError(f"cannot write column {name!r} of {column.type} to {path}: give a name ending in .parquet")
