@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,28 @@ def test_the_report_goes_into_json(tmp_path: Path) -> None:
     assert values["ok"] is False
     assert values["problems"][0]["row"] == len(GOOD) + 2
     assert values["counts"]["sleeve"]["long"]["test"] == 4
+
+
+def test_images_in_an_archive(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())
+    (tmp_path / "empty.png").touch()
+    with zipfile.ZipFile(tmp_path / "img.zip", "w") as archive:
+        for path in sorted(tmp_path.glob("*.png")):
+            archive.write(path, path.name)
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    rows = [f"img.zip/{row}" for row in GOOD]
+    table = tmp_path / "catalogue.csv"
+    table.write_text("\n".join([HEADER, *rows]) + "\n")
+    assert check(table, quiet=True).problems == []
+    bad = [f"img.zip/{name}.png,{name},test,,round,long" for name in ("copy", "empty", "nowhere")]
+    table.write_text("\n".join([HEADER, *rows, *bad]) + "\n")
+    for decode in (True, False):
+        report = check(table, decode=decode, quiet=True)
+        assert found(report, "the same picture as row 2 ('train'), here in 'test'") == [(14, "error")]
+        assert found(report, "empty file") == [(15, "error")]
+        assert found(report, "no such file") == [(16, "error")]
+    (tmp_path / "img.zip").write_bytes(b"PK")
+    report = check(table, quiet=True)
+    assert len(found(report, "no zip archive, or one cut short")) == len(rows) + len(bad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -421,3 +422,44 @@ def test_box_is_cut_and_clipped(box: tuple[float, ...], shape: tuple[int, ...]) 
 def test_wrong_box_is_named(box: tuple[float, ...], fragment: str) -> None:
     with pytest.raises(DecodeError, match=fragment):
         decode(quarters(), box)
+
+
+# ---------------------------------------------------------------- in archives
+
+
+def test_an_image_in_an_archive_is_decoded_as_on_disk(tmp_path: Path, decoder: str) -> None:
+    with zipfile.ZipFile(tmp_path / "img.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("img/a.jpg", encoded(quarters(), "JPEG"))
+    assert torch.equal(decode(tmp_path / "img.zip/img/a.jpg"), decode(encoded(quarters(), "JPEG")))
+    assert torch.equal(decode(str(tmp_path / "img.zip/img/a.jpg")), decode(encoded(quarters(), "JPEG")))
+
+
+def test_what_is_wrong_in_an_archive_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "img.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jpg", cut("JPEG"))
+        archive.writestr("page.jpg", "<html>gone</html>")
+        archive.writestr("big.jpg", bytes(1000))
+        archive.writestr("empty.jpg", b"")
+    monkeypatch.setattr(decoding, "MAX_BYTES", 30_000)
+    expected = {"a.jpg": "truncated", "page.jpg": "HTML page", "empty.jpg": "empty file", "b.jpg": "no such file"}
+    for name, reason in expected.items():
+        with pytest.raises(DecodeError, match=reason):
+            decode(path / name)
+    monkeypatch.setattr(decoding, "MAX_BYTES", 999)
+    with pytest.raises(DecodeError, match=r"a file of 0\.0 GB, limit 0\.0"):
+        decode(path / "big.jpg")
+    monkeypatch.setattr(decoding, "MAX_BYTES", 30_000)
+    data = path.read_bytes()
+    path.write_bytes(data[:-9])
+    with pytest.raises(DecodeError) as caught:
+        decode(path / "a.jpg")
+    assert caught.value.reason.startswith("no zip archive, or one cut short")
+    assert str(tmp_path) not in caught.value.reason
+    path.write_bytes(data.replace(b"PK\1\2\x14\x03\x14\0\0", b"PK\1\2\x14\x03\x14\0\1"))
+    with pytest.raises(DecodeError, match="encrypted: unpack the archive with the password that its owners give"):
+        decode(path / "a.jpg")
+    with pytest.raises(DecodeError, match="no such file"):
+        decode(tmp_path / "nowhere.zip/a.jpg")
+    with pytest.raises(DecodeError, match="not an image"):
+        decode(path)

@@ -137,3 +137,33 @@ def test_quotes_that_are_closed_are_not_refused(tmp_path: Path) -> None:
     for end in ("", "\n", "\r\n", "\n\n", " \n"):
         table = read_csv(write(tmp_path, f'image,fit\na,b\nc,"d\ne"{end}'))
         assert table.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("photo,fit\na,b\n", ["photo", "fit"]),
+        ("photo;fit;price\na;b;1,50\n", ["photo", "fit", "price"]),
+        ("photo\tsaid, thought\na\tb\n", ["photo", "said, thought"]),
+        ("photo\na\n", ["photo"]),
+    ],
+)
+def test_no_column_is_needed_where_none_is_named(tmp_path: Path, content: str, names: list[str]) -> None:
+    assert read_csv(write(tmp_path, content), needed="").column_names == names
+    with pytest.raises(CatalogueError, match="has no column 'image'"):
+        read_csv(write(tmp_path, content))
+    with pytest.raises(CatalogueError, match=r"is empty: expected a header line$"):
+        read_csv(write(tmp_path, "\n"), needed="")
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\n\n\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_of_another_length_can_be_left_out(tmp_path: Path, before: str, end: str) -> None:
+    rows = ["image,fit", "a,slim", "b", '"c\nd",wide', "", "e,f,g", "h,slim", "i"]
+    found: dict[int, str] = {}
+    table = read_csv(write(tmp_path, before + end.join(rows) + end), skip=found.__setitem__)
+    assert table.to_pydict() == {"image": ["a", "c\nd", "h"], "fit": ["slim", "wide", "slim"]}
+    assert sorted(found) == [3, 5, 7]
+    assert found[5] == (
+        "expected 2 cells as in the first line, found 3: 'e,f,g'. A cell with a comma in it needs quotes"
+    )

@@ -1,4 +1,4 @@
-"""What the README shows works: its commands and its Python run, top to bottom, in one empty folder.
+"""What the README and the pages of docs/ show works: their commands and Python run, top to bottom, in an empty folder.
 
 A block that needs what a test has not (someone's photographs, an hour) stands under a comment
 ``<!-- not run: why -->``; its commands must still parse and its Python compile.
@@ -18,6 +18,8 @@ from lapel import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md")}
+PAGES = {"README.md": README} | dict(sorted(PAGES.items()))
 FENCE = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\s*\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -25,6 +27,7 @@ FENCE = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\s*\n)?^```(?P<language>
 class Block:
     """One fenced block; ``why`` says why it is not run, if it is not."""
 
+    page: str
     language: str
     text: str
     line: int
@@ -38,15 +41,16 @@ class Block:
 
 
 BLOCKS = [
-    Block(m["language"], m["text"], README.count("\n", 0, m.start("text")) + 1, m["why"])
-    for m in FENCE.finditer(README)
+    Block(page, m["language"], m["text"], text.count("\n", 0, m.start("text")) + 1, m["why"])
+    for page, text in PAGES.items()
+    for m in FENCE.finditer(text)
 ]
 BASH = [block for block in BLOCKS if block.language == "bash"]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
 def at(block: Block) -> str:
-    return f"line {block.line}"
+    return f"{block.page} line {block.line}"
 
 
 def test_the_main_verbs_are_shown_and_some_are_run() -> None:
@@ -58,7 +62,7 @@ def test_the_main_verbs_are_shown_and_some_are_run() -> None:
 
 def test_every_block_says_what_it_is() -> None:
     assert [at(block) for block in BLOCKS if not block.language] == []
-    assert README.count("```") == 2 * len(BLOCKS)
+    assert sum(text.count("```") for text in PAGES.values()) == 2 * len(BLOCKS)
 
 
 @pytest.mark.parametrize("block", BASH, ids=at)
@@ -76,21 +80,24 @@ def test_commands_are_ones_we_have(block: Block) -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=at)
 def test_python_compiles(block: Block) -> None:
-    compile(block.text, f"README.md, line {block.line}", "exec")
+    compile(block.text, at(block), "exec")
 
 
-def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_it_runs_from_top_to_bottom(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    for block in BLOCKS:
+    for block in [block for block in BLOCKS if block.page == page]:
         if block.why is None and block.language == "python":
-            exec(compile(block.text, f"README.md, line {block.line}", "exec"), names)
+            exec(compile(block.text, at(block), "exec"), names)
         elif block.why is None and block.language == "bash":
             for words in block.commands:
                 if words[0] == "lapel":
-                    assert cli.main(words[1:]) == 0, f"README.md, {at(block)}: {shlex.join(words)}"
+                    assert cli.main(words[1:]) == 0, f"{at(block)}: {shlex.join(words)}"
 
 
-def test_what_it_links_to_is_there() -> None:
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README) + re.findall(r'src="([^":]+)"', README)
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_what_it_links_to_is_there(page: str) -> None:
+    text, folder = PAGES[page], (ROOT / page).parent
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^":]+)"', text)
+    assert [target for target in targets if not (folder / target).exists()] == []

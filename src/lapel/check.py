@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lapel import archives
 from lapel.catalogue import SPLITS, Catalogue
 from lapel.config import DataConfig
 from lapel.errors import ImageError, unknown
-from lapel.files import sha256
 from lapel.progress import track
 
 Level = Literal["error", "warning"]
@@ -167,15 +167,16 @@ def _examine(paths: Iterable[Path], decode: bool, quiet: bool) -> tuple[dict[Pat
     present: list[Path] = []
     for path in paths:
         try:
-            size = path.stat().st_size
-            if not path.is_file():
-                broken[path] = "not a file"
-            elif size == 0:
+            found = archives.entry(path)
+            if found is None:
+                broken[path] = "not a file" if path.exists() else f"no such file: {path}"
+            elif found.size == 0:
                 broken[path] = "empty file"
             else:
                 present.append(path)
-        except (OSError, ValueError):
-            broken[path] = f"no such file: {path}"
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, archives.ArchiveError) else "no such file"
+            broken[path] = f"{reason}: {path}"
     sizes: dict[Path, tuple[int, int]] = {}
     if not (decode and present):
         return broken, sizes
@@ -253,12 +254,13 @@ def _leaks(catalogue: Catalogue, paths: list[Path], broken: dict[Path, str]) -> 
             groups["item"][item].append(row)
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, path in enumerate(paths):
-        if sides[row] is not None and path not in broken:
-            by_size[path.stat().st_size].append(row)
+        known = None if sides[row] is None or path in broken else archives.entry(path)
+        if known is not None:
+            by_size[known.size].append(row)
     for rows in by_size.values():
         if len({sides[row] for row in rows}) > 1:  # only files of one size on two sides need reading
             for row in rows:
-                groups["file"][sha256(paths[row])].append(row)
+                groups["file"][archives.sha256(paths[row])].append(row)
     for kind, found in groups.items():
         for key, rows in found.items():
             other = next((row for row in rows if sides[row] != sides[rows[0]]), None)

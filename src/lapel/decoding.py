@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from lapel import archives
 from lapel.errors import ImageError
 
 Pixels = npt.NDArray[np.uint8]
@@ -84,14 +85,19 @@ def _pixels(source: Source, torchvision: bool) -> Pixels:
 
 def _read(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise DecodeError("a folder, not an image")
-        if not stat.S_ISREG(status.st_mode):  # a pipe would block the job for ever
-            raise DecodeError("not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise DecodeError(f"a file of {status.st_size / 1e9:.1f} GB, limit {MAX_BYTES / 1e9:.1f}")
-        return path.read_bytes()
+        if archives.split(path) is None:
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise DecodeError("a folder, not an image")
+            if not stat.S_ISREG(status.st_mode):  # a pipe would block the job for ever
+                raise DecodeError("not a regular file")
+            size = status.st_size
+        else:
+            found = archives.entry(path)
+            size = 0 if found is None else found.size
+        if size > MAX_BYTES:
+            raise DecodeError(f"a file of {size / 1e9:.1f} GB, limit {MAX_BYTES / 1e9:.1f}")
+        return archives.read_bytes(path)
     except FileNotFoundError:
         raise DecodeError("no such file") from None
     except PermissionError:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -14,9 +17,10 @@ from lapel.errors import CatalogueError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _HEAD = 1 << 20
+_ROWS = 20  # at the start, by which separators are told apart
 
 
-def read_csv(path: Path) -> pa.Table:
+def read_csv(path: Path, needed: str = "image", skip: Callable[[int, str], None] | None = None) -> pa.Table:
     """Read a CSV with every column as text; an empty cell is missing.
 
     UTF-8 with or without a byte-order mark, any line ends. Cells are separated by commas, or else by semicolons or tabs
@@ -24,8 +28,14 @@ def read_csv(path: Path) -> pa.Table:
     around column names go. A column without a name is left out if it holds nothing or only whole numbers, as
     trailing separators and written row numbers leave it.
 
+    Args:
+        path: the file.
+        needed: a column it must have; empty: any names will do, and the separator is that which gives most of them.
+        skip: takes the number (the header is 1) and what is wrong of a row with more or fewer cells than the header,
+            which is then left out; without it such a row raises.
+
     Raises:
-        CatalogueError: empty, not UTF-8, no column ``image``, a repeated or missing column name, a row with more or
+        CatalogueError: empty, not UTF-8, no column ``needed``, a repeated or missing column name, a row with more or
             fewer cells than the header, a quote without its end.
     """
     with path.open("rb") as stream:
@@ -35,17 +45,30 @@ def read_csv(path: Path) -> pa.Table:
         found = {separator: _header(text, separator) for separator in SEPARATORS}
     except (UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(_fault(path, [], ",", str(error))) from error
-    separator = next((each for each, (names, _) in found.items() if "image" in names), ",")
+    if needed:
+        separator = next((each for each, (names, _) in found.items() if needed in names), ",")
+    else:
+        separator = max(found, key=lambda each: (_agreement(text, each, len(found[each][0])), len(found[each][0])))
     names, lines = found[separator]
     if not names:
-        raise CatalogueError(f"{path} is empty: expected a header line with a column 'image'")
-    check_names(path, [name for name in names if name])
+        with_column = f" with a column {needed!r}" if needed else ""
+        raise CatalogueError(f"{path} is empty: expected a header line{with_column}")
+    check_names(path, [name for name in names if name], needed)
+
+    def handle(row: Any) -> str:
+        assert skip is not None
+        skip(row.number - lines + 1, _cells_message(len(names), row.actual_columns, row.text, separator))
+        return "skip"
+
     keys = [str(number) for number in range(len(names))]
     try:
         table = pa.csv.read_csv(
             path,
-            read_options=pa.csv.ReadOptions(column_names=keys, skip_rows=lines),
-            parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            # Rows are numbered by a single thread only.
+            read_options=pa.csv.ReadOptions(column_names=keys, skip_rows=lines, use_threads=skip is None),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, invalid_row_handler=None if skip is None else handle
+            ),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(keys, pa.string()),
                 strings_can_be_null=True,
@@ -61,15 +84,15 @@ def read_csv(path: Path) -> pa.Table:
     return table.select(named).rename_columns([names[number] for number in named])
 
 
-def check_names(path: Path, names: list[str]) -> None:
+def check_names(path: Path, names: list[str], needed: str = "image") -> None:
     """Refuse column names that no catalogue can have.
 
     Raises:
-        CatalogueError: no ``image``, or two columns of one name.
+        CatalogueError: no column ``needed`` (empty: none is), or two columns of one name.
     """
-    if "image" not in names:
+    if needed and needed not in names:
         raise CatalogueError(
-            f"{path} has no column 'image'; found: {', '.join(names)}. Name the column with the image paths 'image'"
+            f"{path} has no column {needed!r}; found: {', '.join(names)}. Name the column with the image paths 'image'"
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -84,6 +107,12 @@ def _header(text: str, separator: str) -> tuple[list[str], int]:
         if any(names):
             return names, reader.line_num
     return [], 0
+
+
+def _agreement(text: str, separator: str, count: int) -> int:
+    """Return how many of the first rows have ``count`` cells, more than one."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return 0 if count < 2 else sum(len(row) == count for row in itertools.islice(filter(None, rows), _ROWS))
 
 
 def _is_idle(path: Path, number: int, column: pa.ChunkedArray) -> bool:
@@ -120,10 +149,13 @@ def _fault(path: Path, names: list[str], separator: str, reason: str) -> str:
     try:
         for number, cells in enumerate((row for row in rows if row), 1):
             if number > 1 and len(cells) != len(names):
-                return (
-                    f"{path} row {number}: expected {len(names)} cells as in the first line, found {len(cells)}: "
-                    f"{separator.join(cells)[:80]!r}. A cell with a {SEPARATORS[separator]} in it needs quotes"
-                )
+                wrong = _cells_message(len(names), len(cells), separator.join(cells), separator)
+                return f"{path} row {number}: {wrong}"
     except csv.Error:
         return f"{path} row {number + 1}: a quote is opened and never closed"
     return f"{path} has no rows: expected one row per image" if number < 2 else f"cannot read {path}: {reason}"
+
+
+def _cells_message(expected: int, found: int, text: str, separator: str) -> str:
+    hint = f"A cell with a {SEPARATORS[separator]} in it needs quotes"
+    return f"expected {expected} cells as in the first line, found {found}: {text[:80]!r}. {hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,12 @@ def import_dataset(
     source = open_source(form, root, variant, strict=not skip_faulty, quiet=quiet, options=options)
     catalogue, absent = assemble(form, source)
     to = Path(to)
+    catalogue.write(to / "catalogue.parquet")
     left_out = to / "left-out.txt"
     if source.faults:
         atomic_write(left_out, "".join(f"{fault}\n" for fault in source.faults))
     else:
         left_out.unlink(missing_ok=True)
-    catalogue.write(to / "catalogue.parquet")
     return Imported(Catalogue.read(to), tuple(source.notes), tuple(source.faults), absent)
 
 
@@ -94,20 +95,22 @@ def open_source(
     quiet: bool = True,
     options: Mapping[str, str] | None = None,
 ) -> Source:
-    """Return the source of a format at ``root``; without a variant named, the first whose needed files are all there.
+    """Return the source of a format at ``root``; without a variant named, the first that lacks fewest needed files.
 
     Raises:
         DatasetError: an unknown variant, or nothing at ``root``.
     """
+    if not variant and Path(root).resolve().name in form.variants:
+        variant = Path(root).resolve().name  # the root is that variant's own folder
     if variant and variant not in form.variants:
         raise DatasetError(f"{form.name}: {unknown('variant', variant, form.variants)}")
     choices = (variant,) if variant or not form.variants else form.variants
     sources = [Source(root, form.files(choice), choice, strict, quiet, options) for choice in choices]
 
-    def whole(source: Source) -> bool:
-        return all(source.find(spec.names[0]) is not None for spec in source.specs if spec.required)
+    def lacking(source: Source) -> int:
+        return sum(source.find(spec.names[0]) is None for spec in source.specs if spec.required)
 
-    return next((source for source in sources if whole(source)), sources[0])
+    return min(sources, key=lacking)
 
 
 def assemble(form: Format, source: Source) -> tuple[Catalogue, int]:
@@ -116,11 +119,19 @@ def assemble(form: Format, source: Source) -> tuple[Catalogue, int]:
     Raises:
         DatasetError: as the format's reader; no picture at all, or (strict) one of them missing.
     """
-    draft = form.read(source)
+    collecting = gc.isenabled()
+    gc.disable()  # millions of small objects live until the end: looking through them again and again finds nothing
+    try:
+        draft = form.read(source)
+    finally:
+        if collecting:
+            gc.enable()
     names = [str(name) for name in draft.images["image"]]
     if not names:
         raise DatasetError(f"{source.root}: no images are listed")
     base, present = source.locate(draft.bases, names)
+    if source.unread():
+        source.note(source.unread().lstrip(". "))
     gone = [name for name, there in zip(names, present, strict=True) if not there]
     absent = 0
     if len(gone) == len(names):
@@ -132,6 +143,7 @@ def assemble(form: Format, source: Source) -> tuple[Catalogue, int]:
         source.fault(
             f"{len(gone):,} of {len(names):,} images are missing, the first: {base / gone[0]}. Unpack the images "
             "again, or import with --skip-faulty, which leaves them out (figures then compare with no published one)"
+            f"{source.unread()}"
         )
     else:
         for name in gone:
@@ -164,7 +176,9 @@ def _catalogue(form: Format, source: Source, draft: Draft, base: Path) -> Catalo
 
 
 def _column(cells: Sequence[Any] | pa.Array, kind: pa.DataType | None) -> pa.Array:
-    return cells.cast(kind) if kind is not None and isinstance(cells, pa.Array) else pa.array(cells, kind)
+    if not isinstance(cells, pa.Array | pa.ChunkedArray):
+        return pa.array(cells, kind)
+    return cells if kind is None else cells.cast(kind)
 
 
 def _only(table: pa.Table, kept: set[str]) -> pa.Table:
@@ -178,4 +192,5 @@ def _only(table: pa.Table, kept: set[str]) -> pa.Table:
 
 def _no_pictures(source: Source, draft: Draft, base: Path, names: Sequence[str]) -> str:
     where = " or ".join(str(source.root / folder) for folder in dict.fromkeys(draft.bases))
-    return f"none of the {len(names):,} images is there: expected {base / names[0]} and the like, below {where}"
+    expected = f"expected {base / names[0]} and the like, below {where}"
+    return f"none of the {len(names):,} images is there: {expected}{source.unread()}"

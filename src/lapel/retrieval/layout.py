@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from lapel import archives
 from lapel.errors import SearchIndexError
 from lapel.files import atomic_write
 from lapel.retrieval.filter_tree import Column, Kind
@@ -108,7 +109,7 @@ class IndexRecord:
         moved = {}
         for key in ("run", "root"):
             beside = folder.resolve() / str(data.get(f"{key}_relative", ""))
-            if not Path(getattr(record, key)).is_dir() and beside.is_dir():
+            if not _is_there(Path(getattr(record, key))) and _is_there(beside):
                 moved[key] = str(beside.resolve())
         return replace(record, **moved)  # type: ignore[arg-type]  # both are text
 
@@ -116,6 +117,11 @@ class IndexRecord:
     def width(self) -> int:
         """Numbers per row: attributes times dim."""
         return len(self.attributes) * self.dim
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a folder, or a zip archive of pictures."""
+    return path.is_dir() or archives.below(path) is not None
 
 
 def encode(name: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lapel.archives import sha256
 from lapel.catalogue import Catalogue
 from lapel.columns import wide_labels
 from lapel.errors import ImageError, SearchIndexError
-from lapel.files import sha256
 from lapel.progress import track
 from lapel.retrieval.layout import FIXED, LABEL, META, encode
 

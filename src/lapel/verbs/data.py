@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
-from lapel.datasets import FORMATS
 from lapel.errors import DatasetError, unknown
 from lapel.shell import parse_pairs, say
 from lapel.standins import STANDINS
@@ -19,9 +18,6 @@ from lapel.verbs.options import hint
 if TYPE_CHECKING:
     from lapel.check import CheckReport
     from lapel.datasets.checking import DatasetReport
-
-
-_DRAWN = f"Lapel's own catalogue, or the public format to stand in for: {', '.join(STANDINS)}."
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,9 @@ class Import:
     No picture is copied.
     """
 
-    format: Annotated[Positional[str], arg(metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")]
+    format: Annotated[Positional[str], arg(metavar="FORMAT")]
+    """fashionai, asen, deepfashion-attributes, deepfashion-inshop, deepfashion-consumer2shop, zappos50k, street2shop,
+    folder or csv."""
     root: Annotated[Positional[Path], arg(metavar="ROOT")]
     """The data set's folder, as it was unpacked; for csv the file."""
     to: Annotated[Path, arg(metavar="DIR")]
@@ -107,7 +105,8 @@ class Import:
 class Render:
     """Draw a catalogue of garments, or a public data set's stand-in in its exact files and layout."""
 
-    format: Annotated[Positional[str], arg(metavar="FORMAT", help=_DRAWN)] = "catalogue"
+    format: Annotated[Positional[str], arg(metavar="FORMAT")] = "catalogue"
+    """Lapel's own catalogue, or the public format to stand in for: see lapel data import --help."""
     to: Annotated[Path, arg(metavar="DIR")] = field(kw_only=True)
     """The folder to fill."""
     items: int = 200
@@ -132,7 +131,7 @@ class Render:
 
             draw_standin(self.format, self.to, self.items, self.seed, self.size, self.quiet)
             print(self.to)
-            say(f"next: lapel data import {self.format} {shlex.quote(str(self.to))} --to {self.format}")
+            say(f"next: lapel data import {self.format} {shlex.quote(str(self.to))} --to {shlex.quote(self.to.name)}-catalogue")
             return 0
         from lapel.garments import draw_catalogue
 
