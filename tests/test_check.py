@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from lapel.catalogue import Catalogue
 from lapel.check import CheckReport, check
 from lapel.errors import CatalogueError
+from lapel.protocol import AttributeProtocol, ItemProtocol, to_dict
 
 HEADER = "image,item,split,box,neckline,sleeve"
 GOOD = [
@@ -51,6 +54,21 @@ def test_a_good_catalogue_has_no_problem(tmp_path: Path) -> None:
     assert report.counts["neckline"]["V-neck"] == {"train": 4, "test": 2}
     assert "Too few test images to measure sleeve" in report.verdict
     assert not report.drawn
+
+
+def test_attributes_of_a_catalogue_that_is_scored_by_items_need_no_test_split(tmp_path: Path) -> None:
+    catalogue = Catalogue.read(write(tmp_path, GOOD))
+    for protocol, told in ((ItemProtocol(), False), (AttributeProtocol(), True)):
+        replace(catalogue, record={"protocol": to_dict(protocol)}).write(tmp_path / "catalogue.parquet")
+        verdict = check(tmp_path / "catalogue.parquet", quiet=True).verdict
+        assert "Can be trained: neckline, sleeve." in verdict
+        assert ("Too few test images to measure sleeve" in verdict) == told
+
+
+def test_an_image_of_two_items_is_odd_and_a_row_twice_is_wrong(tmp_path: Path) -> None:
+    report = check(write(tmp_path, [*GOOD, "0.png,0,train,,V-neck,long", "1.png,77,train,,V-neck,short"]), quiet=True)
+    assert found(report, "the same image as in row 2: keep one row per image") == [(14, "error")]
+    assert found(report, "the same image as in row 3, of another item") == [(15, "warning")]
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def check(
     }
     trainable = [a for a, n in images["train"].items() if sum(k >= 2 for k in n) >= 2]
     measurable = [a for a, n in images["test"].items() if sum(k >= 1 for k in n) >= 2 and max(n) >= 2]
-    verdict = _verdict(len(catalogue), len(failed), problems, trainable, measurable)
+    task = dict(catalogue.record.get("protocol") or {}).get("task", "attributes")
+    verdict = _verdict(len(catalogue), len(failed), problems, trainable, measurable if task == "attributes" else None)
     drawn = not catalogue.splits()
     return CheckReport(len(catalogue), problems, counts, trainable, measurable, drawn, verdict)
 
@@ -224,9 +225,13 @@ def _boxes(
 
 def _rows_twice(catalogue: Catalogue, paths: list[Path]) -> Iterator[tuple[int, Level, str]]:
     first: dict[tuple[Any, ...], int] = {}
+    items = catalogue.items()
     for row, key in enumerate(zip(paths, catalogue.boxes(), strict=True)):  # one image may show two garments
-        if first.setdefault(key, row) != row:
-            yield row, "error", f"the same image as in row {first[key] + 2}: keep one row per image"
+        other = first.setdefault(key, row)
+        if other != row and items[other] == items[row]:
+            yield row, "error", f"the same image as in row {other + 2}: keep one row per image"
+        elif other != row:
+            yield row, "warning", f"the same image as in row {other + 2}, of another item: boxes would tell them apart"
 
 
 def _splits(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
@@ -286,11 +291,7 @@ def _count(catalogue: Catalogue) -> Counts:
 def _labels(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
     if not catalogue.attributes:
         columns = ", ".join(catalogue.metadata) or "none beside the reserved ones"
-        yield (
-            None,
-            "error",
-            f"no column is an attribute, because no column's values repeat; columns: {columns}",
-        )
+        yield None, "error", f"no column is an attribute, because no column's values repeat; columns: {columns}"
     cells = (catalogue.labels[key].to_pylist() for key in ("image", "attribute", "value"))
     rows: dict[str, dict[str, list[int]]] = {attribute: {} for attribute in catalogue.attributes}
     for row, attribute, label in zip(*cells, strict=True):
@@ -316,11 +317,7 @@ def _labels(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
         labelled = len(set().union(*values.values()))
         if labelled < max(_FEW_IMAGES, _FEW_SHARE * len(catalogue)):
             share = 100 * labelled / len(catalogue)
-            yield (
-                None,
-                "warning",
-                f"{attribute} is nearly empty: {labelled:,} images labelled ({share:.1f} %)",
-            )
+            yield None, "warning", f"{attribute} is nearly empty: {labelled:,} images labelled ({share:.1f} %)"
         lone = sorted(label for label, owners in values.items() if len(owners) == 1)
         if lone:
             shown = ", ".join(lone[:5]) + (", ..." if len(lone) > 5 else "")
@@ -328,7 +325,10 @@ def _labels(catalogue: Catalogue) -> Iterator[tuple[int | None, Level, str]]:
             yield None, "warning", f"{text}: {shown}"
 
 
-def _verdict(images: int, failed: int, problems: list[Problem], trainable: list[str], measurable: list[str]) -> str:
+def _verdict(
+    images: int, failed: int, problems: list[Problem], trainable: list[str], measurable: list[str] | None
+) -> str:
+    """Return the one line; ``measurable`` is None where attributes are not what is measured."""
     errors = sum(problem.level == "error" for problem in problems)
     warnings = len(problems) - errors
     found = f"{images:,} images, {errors:,} errors, {warnings:,} warnings. "
@@ -338,6 +338,6 @@ def _verdict(images: int, failed: int, problems: list[Problem], trainable: list[
         return found + f"{failed:,} images cannot be used: a job stops above {MAX_FAILED:.0%} of them."
     if not trainable:
         return found + "Nothing can be trained: no attribute has two values on two training images each."
-    unmeasured = [attribute for attribute in trainable if attribute not in measurable]
+    unmeasured = [] if measurable is None else [attribute for attribute in trainable if attribute not in measurable]
     note = f" Too few test images to measure {', '.join(unmeasured)}." if unmeasured else ""
     return found + f"Can be trained: {', '.join(trainable)}.{note}"

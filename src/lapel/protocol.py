@@ -9,6 +9,8 @@ from typing import Any, Literal
 from lapel.errors import CatalogueError, unknown
 
 KS = (1, 10, 20, 30, 40, 50)
+CHOICES = {"match": ("item", "image"), "asked": ("image", "pair")}
+"""Settings of an ``ItemProtocol`` that are one of a few words."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def from_dict(data: Mapping[str, Any], source: str = "the catalogue's record") -
     """Return the protocol that ``to_dict`` gave.
 
     Raises:
-        CatalogueError: an unknown task or setting, as a newer Lapel may write.
+        CatalogueError: an unknown task or setting, as a newer Lapel may write; a setting that is none of its kind.
     """
     kind = TASKS.get(str(data.get("task")))
     if kind is None:
@@ -107,12 +109,27 @@ def from_dict(data: Mapping[str, Any], source: str = "the catalogue's record") -
     for name in data:
         if name not in known:
             raise CatalogueError(f"{source}: {unknown('setting of a protocol', name, known)}")
-    return kind(**{name: _restore(name, value) for name, value in data.items()})
+    return kind(**{name: _restore(name, value, source) for name, value in data.items()})
 
 
-def _restore(name: str, value: Any) -> Any:
-    if name in ("query", "gallery"):
-        return Side(tuple(value["splits"]), value["domain"])
-    if name == "headings":
-        return tuple((str(attribute), str(heading)) for attribute, heading in value)
-    return tuple(value) if isinstance(value, list) else value
+def _restore(name: str, value: Any, source: str) -> Any:
+    try:
+        if name in ("query", "gallery"):
+            return Side(tuple(_each(value["splits"], str)), value["domain"])
+        if name == "headings":
+            return tuple((str(attribute), str(heading)) for attribute, heading in value)
+        if name in ("ks", "only", "groups"):
+            return tuple(_each(value, int if name == "ks" else str))
+        if type(value) is not (int if name == "headline" else str):
+            raise TypeError
+    except (TypeError, KeyError, ValueError) as error:
+        raise CatalogueError(f"{source}: {value!r} is nothing that the protocol's setting {name!r} can be") from error
+    if value not in CHOICES.get(name, (value,)):
+        raise CatalogueError(f"{source}: {unknown(f'setting {name}', value, CHOICES[name])}")
+    return value
+
+
+def _each(values: Any, kind: type) -> list[Any]:
+    if not isinstance(values, list | tuple) or any(type(value) is not kind for value in values):
+        raise TypeError
+    return list(values)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from lapel.errors import LapelError, SearchIndexError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from lapel.retrieval.hits import Hit
 
 
@@ -102,6 +104,13 @@ def parse_box(text: str | None) -> tuple[float, ...] | None:
     return box
 
 
+def wide_console() -> Console:
+    """Return where tables are printed: a pipe has no width, so rows are not broken for one."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 1000)
+
+
 def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     """Print hits, best first, as JSON or as a table: rank, score, image, item, cosine per attribute."""
     if as_json:
@@ -113,7 +122,6 @@ def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     if not hits:
         say("nothing found")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -128,5 +136,4 @@ def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     for rank, hit in enumerate(hits, 1):
         scores = [f"{hit.scores[name]:.3f}" for name in names]
         table.add_row(str(rank), f"{hit.score:.3f}", Text(hit.image), Text(hit.item or ""), *scores)
-    # A pipe has no width: rows must not be broken for one.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    wide_console().print(table)

@@ -156,6 +156,14 @@ def test_missing_and_empty_images(data: Path) -> None:
     assert "published by" in shown
 
 
+def test_empty_images_alone_are_not_what_an_import_leaves_out(data: Path, tmp_path: Path) -> None:
+    (data / "Img/img/a.jpg").write_bytes(b"")
+    report = check(data)
+    assert not report.ok
+    assert report.verdict.startswith("fake: 1 empty image; fetch them again; an import takes them, and training passes")
+    assert len(import_dataset("fake", data, tmp_path / "to", quiet=True).catalogue) == 5
+
+
 def test_images_that_are_usually_missing(data: Path, use: Use) -> None:
     use(fake.make("many links are dead"))
     (data / "Img/img/e.jpg").unlink()

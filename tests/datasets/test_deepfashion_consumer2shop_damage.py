@@ -105,6 +105,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda data: change(data / KINDS, 5, "裤型"),
         r"list_attr_type.txt line 5: expected Chinese name, English name, found '裤型'",
     ),
+    "types without Chinese": (
+        lambda data: (data / KINDS).write_text("18\nchinese english\n" + "????   sleeve type\n" * 18),
+        r"list_attr_type.txt: expected rows of a Chinese and an English name, found none: unpack it again",
+    ),
     "name of two columns": (
         lambda data: change(data / NAMES, 5, "短款 Short 1\r"),
         r"list_attr_cloth.txt line 5: expected Chinese name, English name, type \(1 to 18\), found '短款 Short 1'",
@@ -127,7 +131,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
 }
 # Nothing is left to import, or no label can be told.
-FATAL = {"no partition", "no images", "UTF-16", "GBK"} | {"no types", "type lost", "type of one column"}
+FATAL = {"no partition", "no images", "UTF-16", "GBK"} | {
+    "no types",
+    "type lost",
+    "type of one column",
+    "types without Chinese",
+}
 FATAL |= {"name of two columns", "name of type 19", "names cut"}
 
 

@@ -82,7 +82,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "repeated image": (
         lambda data: change(data / PARTITION, 4, (data / PARTITION).read_text().split("\n")[2]),
-        r"line 4: img/.*jpg is there twice, also in line 3",
+        r"line 4: img/.*jpg is listed twice: line 3 has it too",
     ),
     "repeated box": (
         lambda data: change(data / BOXES, 4, (data / BOXES).read_text().split("\n")[2]),

@@ -170,6 +170,19 @@ def test_only_pictures_of_one_name_and_size_are_read(tmp_path: Path, monkeypatch
     assert len(load(data, tmp_path / "to").catalogue) == 3
 
 
+def test_a_link_to_nothing_is_a_missing_picture(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    paint(data / "red/a.jpg", tmp_path / "b.jpg")
+    (data / "red/b.jpg").symlink_to(tmp_path / "b.jpg")
+    assert len(load(data, tmp_path / "to").catalogue) == 2
+    (tmp_path / "b.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"1 of 2 images are missing, the first: .*red/b\.jpg"):
+        load(data, tmp_path / "to")
+    assert [str(fault) for fault in load(data, tmp_path / "to", skip_faulty=True).faults] == [
+        "image missing: red/b.jpg"
+    ]
+
+
 def test_what_is_no_picture_is_told_and_what_is_hidden_is_not(tmp_path: Path) -> None:
     data = tmp_path / "data"
     paint(data / "red/a.jpg", data / ".cache/b.jpg", data / "red/.hidden.jpg")

@@ -12,6 +12,8 @@ import pytest
 from lapel import cli
 from lapel.catalogue import Catalogue
 
+from .pictures import paint
+
 SMALL = " ".join(
     f"--set {setting}"
     for setting in (
@@ -62,6 +64,42 @@ def test_drawn_checked_imported_trained_scored(
     assert result["result"]["task"] == task
     assert result["protocol"]["protocol"]["task"] in ("attributes", "triplets", "items")
     assert result["protocol"]["data"]["format"] == name
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("check catalogue --variant fine", "--variant and --column are for a public data set: say which with --format"),
+        ("check catalogue --column image=a", "--variant and --column are for a public data set"),
+        ("check catalogue --format asen --column image=a", "asen takes no --column: that is for csv"),
+        ("import fashionai catalogue --to to --variant x", "fashionai: unknown variant 'x'. Known: none"),
+        ("import asen catalogue --to to --variant darn", "asen: unknown variant 'darn'; did you mean 'DARN'?"),
+        ("import asn catalogue --to to", "unknown format 'asn'; did you mean 'asen'?"),
+        ("import folder catalogue/a.jpg --to to", "catalogue/a.jpg is a file: expected a folder, or a zip archive"),
+        ("render asn --to to", "unknown stand-in 'asn'; did you mean 'asen'?"),
+        ("render asen --to catalogue", "catalogue holds files that were not drawn by Lapel: give an empty folder"),
+    ],
+)
+def test_options_that_mean_nothing_are_told(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "catalogue/a.jpg")
+    assert lapel(f"data {line}") == 2
+    assert message in capsys.readouterr().err
+    assert not Path("to").exists()
+
+
+def test_what_to_do_next_is_a_command_wherever_it_was_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a ü").mkdir()
+    monkeypatch.chdir(tmp_path / "a ü")
+    assert lapel("data render street2shop --to . --items 4 --size 32 --quiet") == 0
+    told = capsys.readouterr().err.strip()
+    assert told == "next: lapel data import street2shop . --to 'a ü-catalogue'"
+    assert lapel(f"{told.removeprefix('next: lapel ')} --quiet") == 0
+    assert len(Catalogue.read("a ü-catalogue")) > 0
 
 
 def test_a_failed_import_leaves_the_catalogue_that_was_there(

@@ -230,6 +230,7 @@ def test_pictures_that_are_usually_missing_are_no_fault(data: Path, tmp_path: Pa
     lose_picture(data)
     imported = load(data, tmp_path / "to")
     assert (len(imported.catalogue), imported.absent, imported.faults) == (4, 1, ())
+    assert imported.catalogue.record["absent"] == 1
     assert "1 of 5 images are not there: many links are dead" in imported.notes
     assert imported.catalogue.relations["pairs"].num_rows == 1
     lose_pictures(data)

@@ -212,12 +212,15 @@ T, V = Side(("test",)), Side(("val",))
         (ItemProtocol(T, V, ks=()), "at least one K"),
         (ItemProtocol(T, V, ks=(0, 5)), "at least one K"),
         (ItemProtocol(T, V, groups=("poes",)), "groups: unknown column 'poes'; did you mean 'pose'"),
+        (ItemProtocol(T, T, relation="pairs", match="imgae"), "unknown setting match 'imgae'; did you mean 'image'"),
+        (ItemProtocol(T, T, relation="pairs", asked="pairs"), "unknown setting asked 'pairs'; did you mean 'pair'"),
     ],
 )
 def test_what_a_catalogue_lacks(protocol, message):
+    """It is said before a single image is embedded."""
     catalogue = catalogue_of(ROWS, PAIRS, [(0, "slim"), (0, "wide")])
     with pytest.raises(CatalogueError, match=message.replace("?", r"\?")):
-        instance_retrieval(np.ones((4, 2)), catalogue, protocol)
+        select(catalogue, protocol)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -256,3 +257,17 @@ def test_interval_of_certainty_and_of_nothing():
     assert share_interval(np.zeros(5, bool)) == (0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="at least one value"):
         share_interval(np.zeros(0, bool))
+
+
+def test_queries_without_a_relevant_image_cost_no_memory():
+    """The rest is not copied to leave them out."""
+    vectors, groups = np.ones((30_000, 64), np.float32), np.arange(30_000) % 500
+    peaks = []
+    for asked in (groups, np.where(groups % 2, groups, -1)):
+        relevance = relevance_by_group(asked, np.arange(500))
+        tracemalloc.start()
+        found = first_relevant_ranks(vectors, vectors[:500], relevance)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert ((found.rank > 0) == (asked >= 0)).all()
+    assert peaks[1] < 1.02 * peaks[0]

@@ -239,3 +239,39 @@ def test_accuracy_on_its_side_where_it_does_not_fit():
     }
     assert list(rows) == [f"Acc@{k}" for k in KS]
     assert rows["Acc@20"] == ["70.00", "69.0-71.0", "2.00"]
+
+
+LONG = "an attribute with a very long name, of the garment's lower back (inside)"
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 200])
+def test_names_give_way_and_never_figures(width):
+    """Whatever the names and however many columns: every figure is there, whole, and so is every name."""
+    rows = tuple(row(f"{LONG} {number}", 0.1 + number / 10, 12345) for number in range(5))
+    many = RetrievalResult(rows, 0.4321, 0.4, 0.5, 0.2, "drawn")
+    triplets = {rows[0].attribute: TripletResult(0.9, 0.85, 0.95, 0.05, 40000)}
+    told = TripletsResult(triplets, TripletResult(0.8765, 0.85, 0.95, 0.06, 40000), 0.2, "triplets")
+    groups = {"pose": {f"{LONG} {number}": group(number / 100, 1000 + number) for number in range(23)}}
+    ks = tuple(range(1, 31))
+    every = tuple(Interval(k / 100, 0.1, 0.9) for k in ks)
+    split = {"part": {str(number): GroupResult(number, 9, 0, every, (0.0,) * 30) for number in range(100, 130)}}
+    wide = ItemResult(ks, every, (0.0,) * 30, 3, 9, 0, 0, items().ranks, np.arange(3), {}, split)
+    expected = [
+        (many, ["43.21", "12345", *(f"{10 + 10 * number}.00" for number in range(5))]),
+        (told, ["87.65", "0.0600", "90.00", "40,000"]),
+        (items(groups=groups), [f"1,0{number:02}" for number in range(23)] + ["26.00", "47.00"]),
+        (wide, [*map(str, range(100, 130)), "95 % *", *(f"{k}.00" for k in ks), *(f"Acc@{k}" for k in ks)]),
+    ]
+    for found, figures in expected:
+        lines = printed(print_result, found, width=width)
+        assert max(map(len, lines)) <= width
+        text = "\n".join(lines)
+        assert "…" not in text
+        assert [figure for figure in figures if figure not in text] == []
+    assert text.count("30.00") == 31  # once for all, once for each group
+
+
+def test_an_attribute_called_overall_is_told_from_the_average():
+    lines = printed(print_table, RetrievalResult((row("overall", 0.5),), 0.25, 0.2, 0.3, 0.2, "drawn"))
+    assert any("overall" in line and "50.00" in line for line in lines)
+    assert any("all together" in line and "25.00" in line for line in lines)

@@ -195,7 +195,10 @@ def check_dataset(
     else:
         wrong = {"faulty row": report.faults, "missing image": report.missing, "empty image": report.empty}
         told = ", ".join(_number(len(found), what) for what, found in wrong.items() if found)
-        report.verdict = f"{name}: {told}; repair them, or import the rest with --skip-faulty: {said}"
+        # An import does not look into the pictures, so it takes empty ones.
+        rest = "repair them, or import the rest with --skip-faulty"
+        passed = "fetch them again; an import takes them, and training passes over what it cannot read"
+        report.verdict = f"{name}: {told}; {rest if report.faults or report.missing else passed}: {said}"
     return report
 
 

@@ -199,7 +199,7 @@ def read_types(source: Source) -> list[str]:
     A row is "Chinese   English"; a row count and column names may stand before the rows.
 
     Raises:
-        DatasetError: no such file; a row with another number of columns, or a count that is not the number of rows.
+        DatasetError: no such file; no rows, a row with another number of columns, or a count that is not theirs.
     """
     names: list[str] = []
     said = None
@@ -214,6 +214,8 @@ def read_types(source: Source) -> list[str]:
             names.append(cells[1].lower())
         else:
             raise DatasetError(f"{TYPES} line {line:,}: expected Chinese name, English name, found {text.strip()!r}")
+    if not names:
+        raise DatasetError(f"{TYPES}: expected rows of a Chinese and an English name, found none: unpack it again")
     if said not in (None, len(names)):
         raise DatasetError(f"{TYPES}: its first line says {said} types, it holds {len(names)}: unpack it again")
     return names

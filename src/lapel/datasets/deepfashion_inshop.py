@@ -118,7 +118,7 @@ def _read_partition(source: Source, known: frozenset[str] | None) -> dict[str, l
             expected = "expected an image as img/GENDER/CATEGORY/ITEM/FILE"
             source.fault(f"{expected}, found {image[:80]!r}", PARTITION, row.line)
         elif image in lines:
-            source.fault(f"{image} is there twice, also in line {lines[image]:,}", PARTITION, row.line)
+            source.fault(f"{image} is listed twice: line {lines[image]:,} has it too", PARTITION, row.line)
         elif known_item(source, PARTITION, row, 1, known) and right_choice(
             source, PARTITION, row, 2, ("train", "query", "gallery"), "evaluation status"
         ):

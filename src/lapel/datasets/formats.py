@@ -50,6 +50,7 @@ class Format:
         files: the files of a variant, as FileSpecs.
         read: a source to a draft.
         variants: names of what may lie in one root (releases, image sizes), the default first.
+        options: settings that it takes (the roles of columns); with any, the root may be a single file.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Format:
     files: Callable[[str], tuple[FileSpec, ...]]
     read: Callable[[Source], Draft]
     variants: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 def label_table(values: Mapping[str, Sequence[str | Sequence[str] | None]]) -> pa.Table:

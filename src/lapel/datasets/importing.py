@@ -16,6 +16,7 @@ from lapel import datasets, protocol
 from lapel.catalogue import Catalogue
 from lapel.datasets.formats import Draft, Format
 from lapel.datasets.source import Fault, Source
+from lapel.datasets.whereabouts import elsewhere
 from lapel.errors import DatasetError, unknown
 from lapel.files import atomic_write
 
@@ -76,7 +77,10 @@ def import_dataset(
     """
     form = datasets.get(name)
     source = open_source(form, root, variant, strict=not skip_faulty, quiet=quiet, options=options)
-    catalogue, absent = assemble(form, source)
+    try:
+        catalogue, absent = assemble(form, source)
+    except DatasetError as error:
+        raise DatasetError("; ".join([str(error), *elsewhere(form, source)])) from error
     to = Path(to)
     catalogue.write(to / "catalogue.parquet")
     left_out = to / "left-out.txt"
@@ -98,14 +102,19 @@ def open_source(
     """Return the source of a format at ``root``; without a variant named, the first that lacks fewest needed files.
 
     Raises:
-        DatasetError: an unknown variant, or nothing at ``root``.
+        DatasetError: an unknown variant; options of a format that takes none; nothing at ``root``, or a single file
+            of which nothing tells that its folder is meant.
     """
+    if options and not form.options:
+        raise DatasetError(f"{form.name} takes no --column: that is for csv, whose columns may have any names")
     if not variant and Path(root).resolve().name in form.variants:
         variant = Path(root).resolve().name  # the root is that variant's own folder
     if variant and variant not in form.variants:
         raise DatasetError(f"{form.name}: {unknown('variant', variant, form.variants)}")
     choices = (variant,) if variant or not form.variants else form.variants
     sources = [Source(root, form.files(choice), choice, strict, quiet, options) for choice in choices]
+    if sources[0].root != sources[0].given and not (sources[0].specs or form.options):
+        raise DatasetError(f"{root} is a file: expected a folder, or a zip archive of one")
 
     def lacking(source: Source) -> int:
         return sum(source.find(spec.names[0]) is None for spec in source.specs if spec.required)
@@ -148,7 +157,7 @@ def assemble(form: Format, source: Source) -> tuple[Catalogue, int]:
     else:
         for name in gone:
             source.fault(f"image missing: {name}")
-    catalogue = _catalogue(form, source, draft, base)
+    catalogue = _catalogue(form, source, draft, base, absent)
     if gone:
         kept = set(np.asarray(names, object)[present])
         relations = {key: _only(table, kept) for key, table in draft.relations.items()}
@@ -156,7 +165,7 @@ def assemble(form: Format, source: Source) -> tuple[Catalogue, int]:
     return catalogue, absent
 
 
-def _catalogue(form: Format, source: Source, draft: Draft, base: Path) -> Catalogue:
+def _catalogue(form: Format, source: Source, draft: Draft, base: Path, absent: int) -> Catalogue:
     count = len(draft.images["image"])
     columns: dict[str, Any] = {
         name: _column(draft.images[name], kind) if name in draft.images else pa.nulls(count, kind)
@@ -170,6 +179,7 @@ def _catalogue(form: Format, source: Source, draft: Draft, base: Path) -> Catalo
         "protocol": protocol.to_dict(draft.protocol),
         "notes": list(source.notes),
         "left_out": len(source.faults),
+        "absent": absent,
     }
     name = source.root.resolve().name
     return Catalogue(base, pa.table(columns), draft.labels, draft.attributes, name, record, dict(draft.relations))

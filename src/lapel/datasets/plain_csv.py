@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lapel import columns, coordinates, delimited
 from lapel.catalogue import RESERVED
-from lapel.datasets.csv_columns import DOMAINS, SPLITS, Roles, tell_roles
+from lapel.datasets.csv_columns import DOMAINS, ROLES, SPLITS, Roles, tell_roles
 from lapel.datasets.formats import Draft, Format
 from lapel.datasets.source import PICTURES, FileSpec, Source
 from lapel.errors import CatalogueError, DatasetError, unknown
@@ -288,4 +288,5 @@ FORMAT = Format(
     owners="yourself",
     files=files,
     read=read,
+    options=ROLES,
 )

@@ -193,7 +193,8 @@ class Source:
     def walk(self, base: str = "") -> Iterator[str]:
         """Yield the files below a folder or archive of the root, relative to it; those of a folder in order.
 
-        What is hidden is left out, and a folder that links lead to again.
+        What is hidden is left out, and a folder that links lead to again. A link to nothing counts as a file, so that
+        it is missed.
 
         Raises:
             DatasetError: a folder that cannot be read.
@@ -216,7 +217,8 @@ class Source:
                 with os.scandir(top / folder) as entries:
                     listed = sorted((item for item in entries if not item.name.startswith(".")), key=lambda i: i.name)
                 folders += [f"{folder}{item.name}/" for item in reversed(listed) if item.is_dir()]
-                yield from (f"{folder}{item.name}" for item in listed if item.is_file())
+                files = (item for item in listed if item.is_file() or (item.is_symlink() and not item.is_dir()))
+                yield from (f"{folder}{item.name}" for item in files)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:

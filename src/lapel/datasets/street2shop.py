@@ -24,7 +24,7 @@ CATEGORIES = (
     "bags", "belts", "dresses", "eyewear", "footwear", "hats", "leggings", "outerwear", "pants", "skirts", "tops",
 )  # fmt: skip
 AHBN_CATEGORIES = ("dresses", "leggings", "outerwear", "pants", "skirts", "tops")
-"""The six that AHBN is scored on: ``ItemProtocol.only`` takes them."""
+"""The six that published tables have, AHBN's too as far as is known; ``ItemProtocol.only`` takes them."""
 
 PROTOCOL = ItemProtocol(query=Side(("test",), "consumer"), gallery=Side((), "shop"), within="category", headline=20)
 

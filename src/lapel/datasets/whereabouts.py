@@ -25,11 +25,10 @@ def elsewhere(form: Format, source: Source) -> list[str]:
     best = max([*top.parents[:2], *below], key=held, default=top)
     if held(best) > here:
         return [f"the data set seems to be in {best}: give that folder"]
-    for name in datasets.FORMATS:
-        other = datasets.get(name)
-        needed = [spec for spec in other.files(other.variants[0] if other.variants else "") if spec.required]
-        if name != form.name and needed and all(any(_lies(top, n) for n in spec.names) for spec in needed):
-            return [f"these are the files of {name}: {other.title}"]
+    # Several data sets have lists of one name: what counts is whose files there are most of.
+    likeliest = max(map(datasets.get, datasets.FORMATS), key=lambda other: held(top, other))
+    if likeliest.name != form.name and held(top, likeliest) > here:
+        return [f"these are the files of {likeliest.name}: {likeliest.title}"]
     return []
 
 

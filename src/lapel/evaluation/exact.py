@@ -6,9 +6,9 @@ them without error, in any order:
 
 - cosine: unit vectors in multiples of 2**-26, as in ``lapel.evaluation.metrics``;
 - euclidean: all vectors times one power of two that brings the longest to a length between 1/2 and 1, in multiples of
-  2**-25. The score 2 q.g - g.g orders candidates as the distance does. A difference below 2**-26 of the longest
-  vector's length is rounded away, and vectors shorter than that are zero: with one vector a million times longer than
-  the rest, the rest keep some 5 bits.
+  2**-25. The score 2 q.g - g.g orders candidates as the distance does. Every number is off by at most 2**-25 of the
+  longest vector's length, so what differs by less may tie, and vectors shorter than half of that are zero: with one
+  vector a million times longer than the rest, the rest keep some 5 bits.
 
 Most candidates are far from equal. So scores come from a float32 product first, whose error has a proven bound (n + 2
 roundings for n terms, whatever the order: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1, times

@@ -157,7 +157,7 @@ def first_relevant_ranks(
         query_rows: (Q,) the rows of ``query`` that are asked, in place of all: saves their copy.
         gallery_rows: (C,) likewise of ``gallery``.
 
-    Memory beyond the input: 12 ``chunk`` D bytes (by default at most 400 MB), 24 bytes for each relevant pair, and some
+    Memory beyond the input: 12 ``chunk`` D bytes (by default at most 400 MB), 80 bytes for each relevant pair, and some
     350 MB of blocks, whatever Q and C.
 
     Raises:
@@ -274,8 +274,8 @@ def _ranks(left: Floats, space: Space, wanted: Relevance, own: Relevance) -> Int
     equal = np.flatnonzero(scores == best[wanted.queries])
     # Rows ascend within a query, so the first of the equal ones is the earliest.
     place[found] = wanted.rows[equal[np.unique(wanted.queries[equal], return_index=True)[1]]]
-    asked = left if len(found) == len(left) else left[found]
-    rank[found] = 1 + count_better(asked, space, best[found], place[found])
+    # Nothing is better than the infinity of those without a relevant image; to leave them out would copy the rest.
+    rank[found] = 1 + count_better(left, space, best, place)[found]
     scores = scores_of_pairs(left, space, own.queries, own.rows)
     counted = (scores > best[own.queries]) | ((scores == best[own.queries]) & (own.rows < place[own.queries]))
     return rank - np.bincount(own.queries[counted], minlength=len(left))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lapel.errors import CatalogueError, unknown
 from lapel.evaluation.ranking import Relevance, relevance_by_group
+from lapel.protocol import CHOICES
 
 if TYPE_CHECKING:
     from lapel.catalogue import Catalogue
@@ -80,11 +81,15 @@ def select(catalogue: Catalogue, protocol: ItemProtocol) -> Selection:
         raise CatalogueError(f"{where}: expected at least one K of Acc@K, each 1 or more, found {protocol.ks}")
     if protocol.only and not protocol.within:
         raise CatalogueError(f"{where}: only {', '.join(protocol.only)} of what? Set 'within' to a column too")
-    for setting, value, plain in (("match", protocol.match, "item"), ("asked", protocol.asked, "image")):
+    for setting, (plain, *others) in CHOICES.items():
+        if (value := getattr(protocol, setting)) not in (plain, *others):
+            raise CatalogueError(f"{where}: {unknown(f'setting {setting}', value, CHOICES[setting])}")
         if value != plain and not protocol.relation:
             raise CatalogueError(
                 f"{where}: {setting} {value!r} needs a relation of pairs; without one, {plain!r} holds"
             )
+    for column in protocol.groups:
+        coded(catalogue, column, "groups")
     sides = (_by_pairs if protocol.relation else _by_rows)(catalogue, protocol, where)
     chosen = Selection(sides.query, sides.gallery, sides.relevance, notes=sides.notes)
     if protocol.within:

@@ -16,6 +16,7 @@ from lapel.evaluation.triplets import TripletsResult
 from lapel.protocol import AttributeProtocol, ItemProtocol, Protocol
 
 _LEVEL = f"{100 * LEVEL:g} %"
+_NAME = 12  # characters on a line that a long name gets at least
 
 
 def print_result(
@@ -50,11 +51,9 @@ def print_result(
 def print_table(result: RetrievalResult, console: Console | None = None, title: str | None = None) -> None:
     """Print MAP per attribute with interval, chance and counts, overall last, and what was left out."""
     console = console or Console()
-    table = _vertical(result.attributes, title)
-    table.add_section()
     ends = _ends(result.low, result.high)
-    table.add_row("overall", _share(result.map), ends, _share(result.chance), str(result.queries), "", style="bold")
-    console.print(table)
+    overall = [_share(result.map), ends, _share(result.chance), str(result.queries), ""]
+    _print_attributes(result.attributes, console, title, overall)
     _print_beside(result, console)
     _print_notes([result], console)
 
@@ -116,8 +115,7 @@ def _print_headed(
         what += f", and over {', '.join(row.attribute for row in extra)} besides" if extra else ""
         _note(console, f"MAP is over {what}: it compares with no published average")
     if extra:
-        _head(console, "not in the paper's table, but in this MAP")
-        console.print(_vertical(extra, None))
+        _print_attributes(extra, console, "not in the paper's table, but in this MAP")
     _print_beside(result, console)
     _print_notes([result], console)
 
@@ -131,16 +129,17 @@ def _print_grid(
 ) -> bool:
     """Print rows of figures under headings without vertical lines, which cost room; False if they do not fit.
 
-    With ``strong`` the first row is the one to read, and its name may be cut.
+    With ``strong`` the first row is the one to read, and its name may be cut; else names may take several lines.
     """
-    columns = [[heading, *cell] for heading, *cell in zip(headings, *cells.values(), strict=True)]
-    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    widths = _widths(cells, headings)
     room, names = console.width - sum(widths) - len(widths), max(map(len, [*cells][strong:]))
-    if room < names:
+    if room < (names if strong else min(names, _NAME)):
         return False
     apart = 1 if room - len(widths) >= max(map(len, cells)) else 0
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, apart))
-    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room - apart * len(widths))
+    table.add_column(
+        "", overflow="ellipsis" if strong else "fold", no_wrap=strong, max_width=room - apart * len(widths)
+    )
     for heading in headings:
         table.add_column(Text(heading), justify="right", no_wrap=True)
     for number, (name, row) in enumerate(cells.items()):
@@ -157,27 +156,42 @@ def _print_figures(
     title: str | None,
     strong: bool = True,
 ) -> None:
-    """Print the same in any width: turned on its side where it does not fit."""
-    if not _print_grid(cells, headings, console, title, strong):
-        table = Table("")
-        for name in cells:
-            table.add_column(Text(name), justify="right")
+    """Print the same in any width: turned on its side where it does not fit, else some columns after the others."""
+    if _print_grid(cells, headings, console, title, strong):
+        return
+    least = [max(len(heading) for heading in headings), *(max(map(len, row)) for row in cells.values())]
+    if sum(least) + 3 * len(least) + 1 <= console.width:
+        table = Table()
+        table.add_column("", no_wrap=True)
+        for name, width in zip(cells, least[1:], strict=True):
+            table.add_column(Text(name, overflow="ellipsis" if strong else "fold"), justify="right", min_width=width)
         for heading, *row in zip(headings, *cells.values(), strict=True):
             table.add_row(Text(heading), *row)
         _head(console, title)
         console.print(table)
+    elif len(headings) > 1:
+        half = (len(headings) + 1) // 2
+        for part in (slice(0, half), slice(half, None)):
+            _print_figures({name: row[part] for name, row in cells.items()}, headings[part], console, title, strong)
+            title = ""
+    else:
+        _head(console, title)
+        for name, (figure,) in cells.items():
+            _note(console, f"{name}: {headings[0]} {figure}", style="")
+
+
+def _widths(cells: Mapping[str, Sequence[str]], headings: Sequence[str]) -> list[int]:
+    columns = [[heading, *cell] for heading, *cell in zip(headings, *cells.values(), strict=True)]
+    return [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
 
 
 def _print_triplets(result: TripletsResult, console: Console, title: str | None) -> None:
-    table = _table(title)
-    for heading in ("Average loss", "Accuracy (%)", _LEVEL, "triplets"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in [*result.attributes.items(), ("overall", result.overall)]:
-        if row is result.overall:
-            table.add_section()
-        figures = (f"{row.loss:.4f}", _share(row.accuracy), _ends(row.low, row.high), f"{row.triplets:,}")
-        table.add_row(Text(name), *figures, style="bold" if row is result.overall else "")
-    console.print(table)
+    headings = ("Average loss", "Accuracy (%)", _LEVEL, "triplets")
+    *each, overall = [
+        [f"{row.loss:.4f}", _share(row.accuracy), _ends(row.low, row.high), f"{row.triplets:,}"]
+        for row in (*result.attributes.values(), result.overall)
+    ]
+    _print_rows(dict(zip(result.attributes, each, strict=True)), headings, console, title, overall)
     _note(console, "chance is 50 %: of two images one is the closer", style="")
     for name, reason in result.not_evaluated.items():
         _note(console, f"{name} not evaluated: {reason}")
@@ -238,27 +252,54 @@ def _print_groups(
     _print_figures(cells, headings, console, title, strong=False)
 
 
-def _vertical(rows: Sequence[AttributeResult], title: str | None) -> Table:
-    table = _table(title)
-    for heading in ("MAP", _LEVEL, "chance", "queries", "candidates"):
+def _print_attributes(
+    rows: Sequence[AttributeResult], console: Console, title: str | None, overall: Sequence[str] = ()
+) -> None:
+    cells = {
+        row.attribute: [
+            *(_share(row.map), _ends(row.low, row.high), _share(row.chance), str(row.queries), str(row.candidates))
+        ]
+        for row in rows
+    }
+    _print_rows(cells, ("MAP", _LEVEL, "chance", "queries", "candidates"), console, title, overall)
+
+
+def _print_rows(
+    cells: Mapping[str, Sequence[str]],
+    headings: Sequence[str],
+    console: Console,
+    title: str | None,
+    overall: Sequence[str] = (),
+) -> None:
+    """Print a row of figures for each attribute, and at the end what they come to."""
+    every = {**cells, "overall" if "overall" not in cells else "all together": overall} if overall else cells
+    widths = _widths(every, headings)
+    if console.width - sum(widths) - 3 * len(widths) - 4 < min(max(map(len, every)), _NAME):
+        _print_figures(every, headings, console, title, strong=False)
+        return
+    table = _table(None)
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        counts = (str(row.queries), str(row.candidates))
+    for number, (name, row) in enumerate(every.items(), start=1):
+        last = bool(overall) and number == len(every)
+        if last:
+            table.add_section()
         # As text: in "length [cm]" rich would read a style.
-        table.add_row(Text(row.attribute), _share(row.map), _ends(row.low, row.high), _share(row.chance), *counts)
-    return table
+        table.add_row(Text(name), *row, style="bold" if last else "")
+    _head(console, title)
+    console.print(table)
 
 
 def _table(title: str | None) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("Attribute", no_wrap=True)
+    # Only names give way where the figures leave them too little room.
+    table.add_column("Attribute", overflow="fold")
     return table
 
 
 def _print_beside(result: RetrievalResult, console: Console) -> None:
     if result.beside:
-        _head(console, "measured beside: not in the paper's table, not in its MAP")
-        console.print(_vertical(result.beside, None))
+        _print_attributes(result.beside, console, "measured beside: not in the paper's table, not in its MAP")
 
 
 def _print_notes(results: Sequence[RetrievalResult], console: Console) -> None:
@@ -278,9 +319,9 @@ def _print_notes(results: Sequence[RetrievalResult], console: Console) -> None:
 
 
 def _head(console: Console, title: str | None) -> None:
-    """Print the title of a table in the whole width, after an empty line."""
-    if title:
-        console.print(Text(f"\n{title}", style="italic"))
+    """Print the title of a table in the whole width, after an empty line; an empty title is that line alone."""
+    if title is not None:
+        console.print(Text(f"\n{title}" if title else "", style="italic"))
 
 
 def _note(console: Console, text: str, style: str = "yellow") -> None:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lapel.garments import Garment, Rendered
+from lapel.datasets.deepfashion import CLOTHES
+from lapel.garments import Garment
 from lapel.landmarks import CUT_OFF, FULL, LANDMARKS, LOWER, PLACES, UPPER, VISIBLE
+from lapel.standins.deepfashion import MARKS, box_text, landmark_text
 from lapel.standins.studio import Drawn, Studio, View
 
 VIEWS = 4
 SPLITS = ("train", "train", "val", "test")
-CLOTHES = {UPPER: "upper", LOWER: "lower", FULL: "full"}
 CATEGORIES = {
     "Anorak": UPPER, "Blazer": UPPER, "Blouse": UPPER, "Hoodie": UPPER, "Tee": UPPER,
     "Jeans": LOWER, "Shorts": LOWER, "Skirt": LOWER, "Coat": FULL, "Dress": FULL,
@@ -55,22 +56,19 @@ def draw(studio: Studio) -> Drawn:
         garment, image = garments[view.item], view.path.removeprefix("Img/")
         category, found = category_of(garment), coarse_labels(garment)
         kind = CATEGORIES[category]
-        box, points = _box(picture), _points(picture, kind)
+        box, told = box_text(picture.box, " ")
+        points, eight = landmark_text(picture.landmarks.tolist(), kind)
         split = SPLITS[view.item % len(SPLITS)]
-        sound = box[2] > box[0] and box[3] > box[1]
-        rows.append(
-            {"image": image, "split": split, "box": box if sound else None}
-            | {"landmarks": [float(n) for point in points for n in point], "clothes_type": CLOTHES[kind]}
-        )
+        row = {"image": image, "split": split, "box": told, "landmarks": eight}
+        rows.append(row | {"clothes_type": CLOTHES[kind]})
         labels |= {(place, TYPES[NAMES[name] - 1], name) for name in found} | {(place, "category", category)}
         # What is not labelled is a no, now and then unknown.
         cells = ["1" if name in found else str(studio.rng.choice([-1, -1, -1, 0])) for name in NAMES]
         lists["partition"].append(f"{image:<70}{split:<5}")
         lists["attributes"].append(f"{image:<70}" + " ".join(f"{cell:>2}" for cell in cells))
         lists["categories"].append(f"{image:<70}{list(CATEGORIES).index(category) + 1}")
-        lists["boxes"].append(f"{image:<70}" + " ".join(f"{number:03d}" for number in box))
-        triples = [f"{points[at][2]} {points[at][0]:03d} {points[at][1]:03d}" for at in PLACES[kind]]
-        lists["landmarks"].append(f"{image:<70}" + "  ".join([str(kind), *triples]))
+        lists["boxes"].append(f"{image:<70}{box}")
+        lists["landmarks"].append(f"{image:<70}{kind}  {points}")
     drawn = Drawn(rows, labels, (*TYPES, "category"))
     _write_coarse(studio, lists)
     _write_fine(studio, fine_account(drawn, garments))
@@ -92,7 +90,7 @@ def fine_account(drawn: Drawn, garments: Sequence[Garment]) -> Drawn:
                 continue
             garment = garments[place // VIEWS]
             marks = [tuple(row["landmarks"][at : at + 2]) for at in range(0, 3 * len(LANDMARKS), 3)]
-            seen = [(x, y, float(VISIBLE if x or y else CUT_OFF)) for x, y in marks]
+            seen = [(x, y, VISIBLE if x or y else CUT_OFF) for x, y in marks]
             labels |= {(len(rows), FINE_TYPES[FINE_NAMES[name] - 1], name) for name in fine_labels(garment)}
             labels.add((len(rows), "category", category_of(garment)))
             rows.append(row | {"landmarks": [number for point in seen for number in point]})
@@ -159,31 +157,17 @@ def _paths(garments: Sequence[Garment]) -> list[str]:
     return paths
 
 
-def _box(picture: Rendered) -> list[int]:
-    return [int(number) for number in picture.box]
-
-
-def _points(picture: Rendered, kind: int) -> list[tuple[int, int, int]]:
-    """Return x, y, visibility of the eight landmarks as the list tells them: whole pixels, 0 0 for what is cut off."""
-    points = []
-    for place, (x, y, visibility) in enumerate(picture.landmarks.tolist()):
-        told = place in PLACES[kind] and int(visibility) != CUT_OFF
-        points.append((round(x), round(y), int(visibility)) if told else (0, 0, CUT_OFF))
-    return points
-
-
 def _write_coarse(studio: Studio, lists: dict[str, list[str]]) -> None:
     anno = "Anno_coarse/list_"
     names = [f"{name:<29}{kind}" for name, kind in NAMES.items()]
     categories = [f"{name} {kind}" for name, kind in CATEGORIES.items()]
-    marks = " ".join(f"landmark_visibility_{n} landmark_location_x_{n} landmark_location_y_{n}" for n in range(1, 9))
     studio.write_list("Eval/list_eval_partition.txt", "image_name  evaluation_status", lists["partition"])
     studio.write_list(f"{anno}attr_cloth.txt", "attribute_name  attribute_type", names)
     studio.write_list(f"{anno}attr_img.txt", "image_name  attribute_labels", lists["attributes"])
     studio.write_list(f"{anno}category_cloth.txt", "category_name  category_type", categories)
     studio.write_list(f"{anno}category_img.txt", "image_name  category_label", lists["categories"])
     studio.write_list(f"{anno}bbox.txt", "image_name  x_1  y_1  x_2  y_2", lists["boxes"])
-    studio.write_list(f"{anno}landmarks.txt", f"image_name  clothes_type  {marks}", lists["landmarks"])
+    studio.write_list(f"{anno}landmarks.txt", f"image_name  clothes_type  {MARKS}", lists["landmarks"])
 
 
 def _write_fine(studio: Studio, drawn: Drawn) -> None:
@@ -205,6 +189,6 @@ def _write_fine(studio: Studio, drawn: Drawn) -> None:
             lines["_attr"].append(" ".join(str(int(name in found)) for name in FINE_NAMES) + " ")
             lines["_cate"].append(str(list(CATEGORIES).index(category) + 1))
             lines["_bbox"].append(" ".join(f"{number:03d}" for number in row["box"] or [0, 0, 0, 0]))
-            lines["_landmarks"].append(" ".join(f"{number:03.0f}" for point in marks for number in point))
+            lines["_landmarks"].append(" ".join(f"{number:03d}" for point in marks for number in point))
         for name, text in lines.items():
             studio.write(f"Anno_fine/{split}{name}.txt", "".join(f"{line}\n" for line in text))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lapel.datasets.deepfashion import CLOTHES as CLOTHES_NAMES
+from lapel.datasets.deepfashion import VARIATIONS
 from lapel.garments import Garment
 from lapel.garments.spec import VALUES
-from lapel.standins.deepfashion_inshop import CLOTHES, CLOTHES_NAMES, VARIATIONS, box_text, landmark_text
+from lapel.standins.deepfashion import MARKS, box_text, landmark_text
+from lapel.standins.deepfashion_inshop import CLOTHES
 from lapel.standins.studio import Drawn, Studio, View
 
 TYPES = (
@@ -74,8 +77,7 @@ def draw(studio: Studio) -> Drawn:
     studio.write_list("Eval/list_eval_partition.txt", header, partition)
     header = "image_name clothes_type source_type x_1 y_1 x_2 y_2"
     studio.write_list("Anno/list_bbox_consumer2shop.txt", header, boxes)
-    head = " ".join(f"landmark_visibility_{n} landmark_location_x_{n} landmark_location_y_{n}" for n in range(1, 9))
-    header = f"image_name clothes_type variation_type {head}"
+    header = f"image_name clothes_type variation_type {MARKS}"
     studio.write_list("Anno/list_landmarks_consumer2shop.txt", header, landmarks)
     codes = [f"id_{item + 1:08d}" for item in range(studio.items)]
     studio.write_list("Anno/list_item_consumer2shop.txt", None, codes)

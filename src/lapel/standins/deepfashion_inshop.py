@@ -6,15 +6,16 @@ import json
 from itertools import product
 from typing import Any
 
+from lapel.datasets.deepfashion import CLOTHES as CLOTHES_NAMES
+from lapel.datasets.deepfashion import VARIATIONS
 from lapel.garments import Garment
 from lapel.garments.spec import VALUES
-from lapel.landmarks import CUT_OFF, FULL, LOWER, PLACES, UPPER
+from lapel.landmarks import FULL, LOWER, UPPER
+from lapel.standins.deepfashion import MARKS, box_text, landmark_text
 from lapel.standins.studio import Drawn, Studio, View
 
 ATTRIBUTES = ("category", "gender", "attribute", "colour")
 CLOTHES = {"top": UPPER, "coat": UPPER, "skirt": LOWER, "trousers": LOWER, "dress": FULL}
-CLOTHES_NAMES = {UPPER: "upper", LOWER: "lower", FULL: "full"}
-VARIATIONS = {1: "normal pose", 2: "medium pose", 3: "large pose", 4: "medium zoom-in", 5: "large zoom-in"}
 
 # View in the file name -> pose in the list of boxes.
 VIEWS = (
@@ -74,32 +75,12 @@ def draw(studio: Studio) -> Drawn:
         landmarks[place] = landmarks[place].format(clothes=clothes, points=points)
     studio.write_list("Eval/list_eval_partition.txt", "image_name item_id evaluation_status", partition)
     studio.write_list("Anno/list_bbox_inshop.txt", "image_name clothes_type pose_type x_1 y_1 x_2 y_2", boxes)
-    head = " ".join(f"landmark_visibility_{n} landmark_location_x_{n} landmark_location_y_{n}" for n in range(1, 9))
-    studio.write_list("Anno/list_landmarks_inshop.txt", f"image_name clothes_type variation_type {head}", landmarks)
+    studio.write_list("Anno/list_landmarks_inshop.txt", f"image_name clothes_type variation_type {MARKS}", landmarks)
     studio.write_list("Anno/list_item_inshop.txt", None, [f"id_{item + 1:08d}" for item in range(studio.items)])
     studio.write_list("Anno/list_attr_cloth.txt", "attribute_name", names)
     studio.write_list("Anno/list_attr_items.txt", "item_id attribute_labels", matrix)
     studio.write("Anno/list_description_inshop.json", json.dumps(descriptions))
     return Drawn(rows, labels, ATTRIBUTES)
-
-
-def box_text(box: tuple[float, float, float, float]) -> tuple[str, list[int] | None]:
-    """Return a box as the lists write it, and as it is read: None without a size."""
-    x1, y1, x2, y2 = (round(value) for value in box)
-    return f"{x1:03d}  {y1:03d}  {x2:03d}  {y2:03d}", [x1, y1, x2, y2] if x2 > x1 and y2 > y1 else None
-
-
-def landmark_text(eight: list[list[float]], clothes: int) -> tuple[str, list[int]]:
-    """Return a garment's 6, 4 or 8 landmarks as the lists write them, and the 24 numbers they are read as."""
-    told = [0, 0, CUT_OFF] * 8
-    triples = []
-    for place in PLACES[clothes]:
-        x, y, visibility = (round(value) for value in eight[place])
-        if visibility == CUT_OFF:
-            x = y = 0
-        triples.append(f"{visibility} {x:03d} {y:03d}")
-        told[3 * place : 3 * place + 3] = [x, y, visibility]
-    return "  ".join(triples), told
 
 
 def category_of(garment: Garment, gender: str) -> str:

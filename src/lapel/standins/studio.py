@@ -82,9 +82,12 @@ class Studio:
 
     def __enter__(self) -> Studio:
         mark = self.to / MARK
+        if self.to.exists() and not self.to.is_dir():
+            raise DatasetError(f"{self.to} is a file: give an empty folder")
         if self.to.exists() and not mark.is_file() and any(self.to.iterdir()):
             raise DatasetError(f"{self.to} holds files that were not drawn by Lapel: give an empty folder")
-        if mark.is_file() and (found := json.loads(mark.read_text("utf-8"))) != self._order(done=found.get("done")):
+        found = mark.read_text("utf-8", "replace").strip() if mark.is_file() else None
+        if found is not None and found not in [json.dumps(self._order(done)) for done in (False, True)]:
             raise DatasetError(f"{self.to} holds another drawing ({found}): give an empty folder, or remove it first")
         atomic_write(mark, json.dumps(self._order(done=False)) + "\n")
         return self

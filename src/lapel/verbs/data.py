@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from lapel.errors import DatasetError, unknown
-from lapel.shell import parse_pairs, say
+from lapel.shell import parse_pairs, say, wide_console
 from lapel.standins import STANDINS
 from lapel.verbs.options import hint
 
@@ -44,6 +44,8 @@ class Check:
     def execute(self) -> int:
         """Check and print."""
         if self.format is None:
+            if self.variant or self.column:
+                raise DatasetError("--variant and --column are for a public data set: say which with --format")
             from lapel.check import check
 
             report: CheckReport | DatasetReport = check(self.path, quiet=self.quiet)
@@ -55,7 +57,7 @@ class Check:
         if self.json:
             print(json.dumps(report.to_dict(), indent=2))
         else:
-            report.print()
+            report.print(wide_console())
         return 1 if report.errors else 0
 
 
@@ -95,8 +97,9 @@ class Import:
         if found.faults:
             say(f"left out {len(found.faults):,} faulty rows or pictures; why: {self.to / 'left-out.txt'}")
         print(self.to / "catalogue.parquet")
-        splits = ", ".join(found.catalogue.splits()) or "no splits"
-        say(f"{len(found.catalogue):,} rows; {splits}; {len(found.catalogue.attributes)} attributes")
+        splits = ", ".join(found.catalogue.splits()) or "none"
+        attributes = ", ".join(found.catalogue.attributes) or "none"
+        say(f"{len(found.catalogue):,} rows; splits: {splits}; attributes: {attributes}")
         say(f"next: lapel train agman --set data.catalogue={shlex.quote(str(self.to))}")
         return 0
 
@@ -131,7 +134,8 @@ class Render:
 
             draw_standin(self.format, self.to, self.items, self.seed, self.size, self.quiet)
             print(self.to)
-            say(f"next: lapel data import {self.format} {shlex.quote(str(self.to))} --to {shlex.quote(self.to.name)}-catalogue")
+            name = f"{self.to.resolve().name}-catalogue"
+            say(f"next: lapel data import {self.format} {shlex.quote(str(self.to))} --to {shlex.quote(name)}")
             return 0
         from lapel.garments import draw_catalogue
 
