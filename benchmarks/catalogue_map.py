@@ -15,22 +15,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import timm
 import torch
 import yaml
 
 from lapel.catalogue import Catalogue
-from lapel.config import load_recipe
+from lapel.config import Recipe, load_recipe
 from lapel.evaluate import evaluate
-from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval, compare
+from lapel.evaluation.protocols import RetrievalResult, compare
 from lapel.evaluation.record import protocol_record, write_result
 from lapel.evaluation.tables import print_systems
-from lapel.image_source import ImageSource
-from lapel.images import Preprocessing, normalise
-from lapel.models.trunks import load_local
-from lapel.progress import track
-from lapel.runs import note
+from lapel.runs import CONFIG, note
 from lapel.training import train
 from nameless import nameless
 
@@ -41,24 +35,18 @@ SYSTEMS = {
 }
 
 
-def frozen_trunk(catalogue: Catalogue, attributes: list[str], args: argparse.Namespace) -> RetrievalResult:
-    """Globally pooled features of the untouched trunk, 224 px, one vector for every attribute."""
-    net = timm.create_model(args.trunk, num_classes=0, pretrained=args.weights is None, **args.trunk_options)
-    if args.weights is not None:
-        load_local(net, Path(args.weights), args.trunk)
-    net.eval()
-    pre = Preprocessing(224, 224, "crop", (args.mean,) * 3, (args.std,) * 3)
-    source = ImageSource(catalogue.paths(), pre, catalogue.boxes(), cache_bytes=0)
-    vectors = np.zeros((len(catalogue), net.num_features), np.float32)
-    missing = np.ones(len(catalogue), bool)
-    chunks = [np.arange(at, min(at + 64, len(catalogue))) for at in range(0, len(catalogue), 64)]
-    with torch.inference_mode():
-        for rows, images in track(source.batches(chunks), "frozen trunk", len(chunks), "batch"):
-            found = torch.nn.functional.normalize(net(normalise(images, pre, torch.channels_last)), dim=-1)
-            if vectors.shape[1] != found.shape[1]:
-                vectors = np.zeros((len(catalogue), found.shape[1]), np.float32)
-            vectors[rows], missing[rows] = found.numpy(), False
-    return attribute_retrieval(lambda _: vectors, catalogue, attributes, missing=missing)
+def recipe_of(name: str, args: argparse.Namespace, settings: list[str]) -> Recipe:
+    """A recipe with the trunk and the catalogue that are given."""
+    given = [
+        f"data.catalogue={args.catalogue}",
+        f"data.attributes={args.attributes}",
+        f"model.trunk={args.trunk}",
+        f"model.weights={args.weights or 'hub'}",
+        f"model.trunk_options={args.trunk_options}",
+        f"model.mean={[args.mean] * 3}",
+        f"model.std={[args.std] * 3}",
+    ]
+    return load_recipe(name, [*given, *settings])
 
 
 def main() -> None:
@@ -82,35 +70,27 @@ def main() -> None:
     for name in args.systems.split(","):
         recipe_name, settings = SYSTEMS[name]
         frame = load_recipe("laptop").image
-        recipe = load_recipe(
-            recipe_name,
-            [
-                f"data.catalogue={args.catalogue}",
-                f"data.attributes={args.attributes}",
-                f"image.height={frame.height}",
-                f"image.width={frame.width}",
-                f"image.resize={frame.resize}",
-                f"model.trunk={args.trunk}",
-                f"model.weights={args.weights or 'hub'}",
-                f"model.trunk_options={args.trunk_options}",
-                f"model.mean={[args.mean] * 3}",
-                f"model.std={[args.std] * 3}",
-                f"training.minutes={args.minutes}",
-                "training.epochs=1000",
-                *settings,
-                *args.set,
-            ],
-        )
+        settings = [
+            f"image.height={frame.height}",
+            f"image.width={frame.width}",
+            f"image.resize={frame.resize}",
+            f"training.minutes={args.minutes}",
+            "training.epochs=1000",
+            *settings,
+            *args.set,
+        ]
+        recipe = recipe_of(recipe_name, args, settings)
         run = args.to / name
         start = time.monotonic()
         # A finished run resumes to nothing; one that was stopped goes on.
-        train(recipe, run, resume=(run / "config.json").exists())
+        train(recipe, run, resume=(run / CONFIG).exists())
         facts[name] = note(run) | {"recipe": recipe.to_dict(), "wall_seconds": round(time.monotonic() - start)}
         results[name] = evaluate(run)
-    attributes = [row.attribute for row in next(iter(results.values())).attributes]
-    catalogue = Catalogue.read(args.catalogue, also=attributes).with_splits(0).split("test")
-    results = {"frozen trunk": frozen_trunk(catalogue, attributes, args)} | results
-    print_systems(results, title=f"{catalogue.name}, test split, {args.minutes:g} minutes of training each")
+    # The floor, at its recipe's 224 px: one vector for every attribute.
+    floor = train(recipe_of("frozen", args, []), args.to / "frozen", resume=(args.to / "frozen" / CONFIG).exists())
+    results = {"frozen trunk": evaluate(floor)} | results
+    catalogue = Catalogue.read(args.catalogue).name
+    print_systems(results, title=f"{catalogue}, test split, {args.minutes:g} minutes of training each")
     gaps = {
         f"{first} - {second}": {
             key: [round(100 * v, 4) for v in (gap.mean, gap.low, gap.high)] for key, gap in found.items()
@@ -125,7 +105,7 @@ def main() -> None:
         query_source=next(iter(results.values())).query_source,
         weights=None,
         seed=0,
-        catalogue=catalogue.name,
+        catalogue=catalogue,
         cores=len(os.sched_getaffinity(0)),
         threads=torch.get_num_threads(),
         minutes=args.minutes,

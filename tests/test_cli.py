@@ -230,7 +230,7 @@ def test_version(option: str, capsys: Shown) -> None:
     [
         ("trian agman", "unknown verb 'trian'; did you mean 'train'?"),
         ("Search shop a.jpg", "unknown verb 'Search'; did you mean 'search'?"),
-        ("xyz", "unknown verb 'xyz'. Known: data, train, evaluate, index, search, demo"),
+        ("xyz", "unknown verb 'xyz'. Known: data, train, evaluate, report, reproduce, index, search, demo"),
         ("data chekc x.csv", "unknown data verb 'chekc'; did you mean 'check'? Known: check, import, render"),
         (
             "search shop a.jpg --attribute neckline=much",
@@ -243,6 +243,7 @@ def test_version(option: str, capsys: Shown) -> None:
         ),
         ("train agman --resume", "--resume needs --to RUN"),
         ("evaluate run --share 1.5", "--share is 1.5; it must lie between 0 and 1"),
+        ("evaluate run --seed -1", "--seed is -1; it must be 0 or more"),
     ],
 )
 def test_mistakes_are_told_in_one_line(line: str, message: str, train: Calls, search: Calls, capsys: Shown) -> None:
@@ -384,7 +385,7 @@ def test_search_draws_a_sheet(search: Calls, tmp_path: Path, capsys: Shown) -> N
 
 @pytest.mark.parametrize(("errors", "status"), [([], 0), (["row 3: no such file"], 1)])
 def test_data_check_tells_by_its_status(errors: list[str], status: int, calls: Calls, capsys: Shown) -> None:
-    report = SimpleNamespace(errors=errors, print=lambda: print("report"), to_dict=lambda: {"errors": errors})
+    report = SimpleNamespace(errors=errors, print=lambda _: print("report"), to_dict=lambda: {"errors": errors})
     calls.put("lapel.check", "check", report)
     assert lapel("data check c.csv") == status
     assert capsys.readouterr().out == "report\n"

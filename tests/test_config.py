@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 from lapel.config import Recipe, from_dict, load_recipe, recipe_names
 from lapel.errors import RecipeError
 
-SECTIONS = typing.get_type_hints(Recipe)
+SECTIONS = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if dataclasses.is_dataclass(kind)}
 KEYS = {
     f"{section}.{key}": hint for section, kind in SECTIONS.items() for key, hint in typing.get_type_hints(kind).items()
 }
@@ -258,6 +259,104 @@ def test_a_recipe_cannot_be_changed_and_shares_nothing() -> None:
     assert Recipe().model.options == {}
 
 
+def test_rates_are_numbers_by_module(tmp_path: Path) -> None:
+    path = write(tmp_path, "training: {rates: {trunk: 1e-5, head.attend: 2}}")
+    assert load_recipe(path).training.rates == {"trunk": 1e-5, "head.attend": 2.0}
+    assert load_recipe(path, ["training.rates.trunk=1e-3"]).training.rates == {"trunk": 1e-3, "head.attend": 2.0}
+    for rates, message in [
+        ({"trunk": "much"}, "expected training.rates.trunk to be a number, found 'much'"),
+        ({"trunk": {"stages": 1e-4}}, "expected training.rates.trunk to be a number"),
+        ({"trunk": 0}, "expected training.rates above 0 each"),
+    ]:
+        with pytest.raises(RecipeError, match=re.escape(message)):
+            from_dict({"training": {"rates": rates}})
+
+
+def test_pairs_draw_no_triplets() -> None:
+    assert from_dict({"training": {"sampler": "balanced"}}).training.sampler == "balanced"
+    with pytest.raises(RecipeError, match=r"expected training\.sampler asen with training\.batching=pairs"):
+        from_dict({"training": {"sampler": "given", "batching": "pairs"}})
+
+
+STAGES = """
+model: {options: {width: 8}}
+training: {epochs: 7, lr: 1e-3, minutes: 10}
+stages:
+  - {training.epochs: 3, model.options.local: false}
+  - {training.epochs: 1, training.rates: {trunk: 1e-5}, image.flip: false}
+"""
+
+
+def test_a_stage_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, STAGES))
+    assert Recipe().resolved() == [Recipe()]
+    first, second = recipe.resolved()
+    assert first.stages == second.stages == ()
+    assert (first.training.epochs, second.training.epochs) == (3, 1)
+    assert (first.training.lr, second.training.lr) == (1e-3, 1e-3)
+    assert first.model.options == {"width": 8, "local": False}
+    assert second.model.options == {"width": 8}
+    assert (first.training.rates, second.training.rates) == ({}, {"trunk": 1e-5})
+    assert (first.image.flip, second.image.flip) == (True, False)
+    assert (recipe.training.epochs, recipe.model.options) == (7, {"width": 8}), "the recipe itself stays"
+    assert from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_time_limit_is_that_of_all_stages(tmp_path: Path) -> None:
+    path = write(tmp_path, STAGES)
+    assert [stage.training.minutes for stage in load_recipe(path).resolved()] == [7.5, 2.5]
+    own = load_recipe(path, ["stages.1.training.minutes=4"])
+    assert [stage.training.minutes for stage in own.resolved()] == [4.0, 2.5]
+
+
+def test_overrides_change_what_stages_share_or_one_stage(tmp_path: Path) -> None:
+    path = write(tmp_path, STAGES)
+    shared = load_recipe(path, ["training.epochs=9", "training.lr=0.5", "model.options.width=4"]).resolved()
+    assert [stage.training.epochs for stage in shared] == [3, 1], "a stage's own value wins"
+    assert [stage.training.lr for stage in shared] == [0.5, 0.5]
+    assert [stage.model.options["width"] for stage in shared] == [4, 4]
+    one = load_recipe(path, ["stages.2.training.epochs=5", "stages.2.image.height=64", "stages.1.data.attributes=a,b"])
+    assert [stage.training.epochs for stage in one.resolved()] == [3, 5]
+    assert [stage.image.height for stage in one.resolved()] == [224, 64]
+    assert one.resolved()[0].data.attributes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{"training.epoch": 5}], "stage 1: unknown key 'training.epoch'; did you mean 'training.epochs'?"),
+        ([{}, {"trainig.epochs": 5}], "stage 2: unknown key 'trainig'; did you mean 'training'?"),
+        ([{"training.epochs": "5"}], "stage 1: expected training.epochs to be a whole number, found '5'"),
+        ([{"training.epochs": 0}], "stage 1: expected training.epochs at least 1, found 0"),
+        ([{"training.sampler": "balancd"}], "did you mean 'balanced'?"),
+        ([{"training": {"epochs": 5}}], "'training' cannot be changed: expected a setting such as training.epochs"),
+        ([{"training.epochs.more": 5}], "'epochs' holds a value, not a section"),
+        ([{"data.catalogue": "x"}], "'data.catalogue' cannot be changed"),
+        ([{"model.init": "x"}], "a stage starts from the one before"),
+        ([5], "expected stages to be keys with values, found 5"),
+        ({"training.epochs": 5}, "expected stages to be a list"),
+        ("once", "expected stages to be keys with values"),
+    ],
+)
+def test_stages_that_cannot_be_are_named_when_the_recipe_is_loaded(stages: Any, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump({"stages": stages}))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override", ["stages.3.training.epochs=1", "stages.0.training.epochs=1", "stages.epochs=1", "stages.2.epochs=1"]
+)
+def test_overrides_of_stages_that_are_not_there(override: str, tmp_path: Path) -> None:
+    expected = re.escape(f"--set {override!r}: expected stages.N.section.key=value, N from 1 to 2")
+    with pytest.raises(RecipeError, match=expected):
+        load_recipe(write(tmp_path, STAGES), [override])
+    with pytest.raises(RecipeError, match=r"the recipe has no stages"):
+        load_recipe(write(tmp_path, "training: {}"), [override])
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_records_give_the_recipe_back(name: str) -> None:
     recipe = load_recipe(name, ["data.catalogue=a: b", "data.attributes=x,y", "model.options.sizes=[1, 2]"])
@@ -271,6 +370,7 @@ def test_records_give_the_recipe_back(name: str) -> None:
 
 def test_the_record_holds_every_key() -> None:
     record = Recipe().to_dict()
+    assert record.pop("stages") == []
     assert {f"{section}.{key}" for section, keys in record.items() for key in keys} == set(KEYS)
     assert from_dict(record) == Recipe()
 

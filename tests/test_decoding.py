@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -381,6 +382,26 @@ def test_every_orientation_gives_the_upright_picture(orientation: int, kind: str
     green = decode(data, box=(50, 0, 96, 30))
     assert green.shape == (3, 30, 46)
     assert close([tuple(green[:, 15, 23].tolist())], [GREEN], 4)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_the_upright_size_is_read_from_the_header(orientation: int, kind: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo"
+    path.write_bytes(encoded(STORED[orientation](quarters()), kind, exif=exif))
+    assert decoding.upright_size(path) == (96, 64)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_size_of_a_hostile_file_is_a_size_or_a_reason(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(HOSTILE[name][0])
+    with contextlib.suppress(DecodeError):
+        assert min(decoding.upright_size(path)) >= 1
+    with pytest.raises(DecodeError, match="nothing: no such file"):
+        decoding.upright_size(tmp_path / "nothing")
 
 
 def test_damaged_exif_is_ignored() -> None:

@@ -216,6 +216,10 @@ def test_lists_from_a_file(run: Path, recorded: Catalogue, tmp_path: Path) -> No
     from_file = evaluate(run, recorded, queries=tmp_path / "lists.csv", quiet=True)
     assert from_file.to_dict() == evaluate(run, recorded, quiet=True).to_dict()
     assert from_file.query_source.startswith(f"{tmp_path / 'lists.csv'}, SHA-256")
+    evaluate(run, recorded, queries=tmp_path / "lists.csv", json=tmp_path / "result.json", quiet=True)
+    record = json.loads((tmp_path / "result.json").read_text())["protocol"]
+    assert record["queries"] == from_file.query_source
+    assert record["protocol"]["relation"] == ""  # the catalogue's own lists were not asked
     with pytest.raises(CatalogueError, match="no query lists at"):
         evaluate(run, recorded, queries=tmp_path / "gone.csv", quiet=True)
 
@@ -278,6 +282,7 @@ def test_items_by_all_attributes_together(run: Path, catalogue: Path, tmp_path: 
     assert record["metric"].startswith("Acc@K")
     assert record["protocol"]["query"] == {"splits": ["query"], "domain": None}
     assert record["data"]["format"] == "shop"
+    assert record["vectors"] == "those of 2 attributes, each of length one, end to end"
     assert data["result"] == json.loads(json.dumps(expected.to_dict()))
     with pytest.raises(CatalogueError, match="unknown or empty split 'querry'"):
         evaluate(run, whole, protocol=replace(protocol, query=Side(("querry",))), quiet=True)
@@ -294,6 +299,7 @@ def test_items_by_all_attributes_together(run: Path, catalogue: Path, tmp_path: 
         ),
         ({"protocol": ItemProtocol(), "split": "test"}, LapelError, "split was given, but the task 'items' has none"),
         ({"distractors": (10,)}, LapelError, "distractors was given, but the task 'attributes' has none"),
+        ({"protocol": ItemProtocol(), "distractors": (4, -3)}, LapelError, "distractors is -3: expected .* 0 or more"),
         ({"protocol": AttributeProtocol(relation="queries", split="train")}, CatalogueError, "unknown split 'train'"),
     ],
 )

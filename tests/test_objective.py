@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lapel.config import TrainingConfig
-from lapel.models import AGMAN, build
+from lapel.models import build
+from lapel.models.base import AttributeNetwork, Triplets
 from lapel.objective import Objective
 
 VALUES = (3, 2, 2)
@@ -45,12 +46,17 @@ def batch(count: int) -> tuple[Tensor, list[Tensor]]:
     return images, labels
 
 
+def known(attributes: Tensor) -> Triplets:
+    """Triplets of these attributes."""
+    return Triplets(attributes, torch.tensor([0, 0, 1]).expand(len(attributes), 3))
+
+
 def test_triplets_by_hand() -> None:
     """Three forwards; the anchor's attribute only; mean over the three images of the attribute loss."""
     whole = frozen_norms(objective(margin=0.3, class_weight=0.5))
     images = torch.randn(3, 4, 3, 32, 32, dtype=torch.float64)
     attributes = torch.tensor([0, 2, 1, 2])
-    model: AGMAN = whole.model
+    model: AttributeNetwork = whole.model
     expected = torch.zeros(())
     for place in range(4):
         number = attributes[place : place + 1]
@@ -62,7 +68,43 @@ def test_triplets_by_hand() -> None:
             p = torch.sigmoid(found.logits[0])
             right = torch.arange(3) == number
             expected = expected - 0.5 * torch.where(right, p, 1 - p).log().mean() / 12
-    torch.testing.assert_close(whole(images, attributes), expected, check_dtype=False, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole(images, known(attributes)), expected, check_dtype=False, atol=1e-5, rtol=0)
+
+
+def test_a_models_own_loss_replaces_the_triplet_loss_and_is_told_all() -> None:
+    """Beside it the classification loss stays."""
+    whole = frozen_norms(objective(margin=0.3, class_weight=0.5))
+    images, targets = torch.randn(3, 4, 3, 32, 32, dtype=torch.float64), known(torch.tensor([0, 2, 1, 2]))
+    told: list[Any] = []
+
+    def own(roles: Any, targets: Triplets, margin: float) -> Tensor:
+        told.append((roles, targets, margin))
+        return torch.tensor(7.0, dtype=torch.float64)
+
+    vectors = (whole.model.embed_each(whole.model.features(role), targets.attributes) for role in images)
+    anchor, positive, negative = vectors
+    triplet = F.relu(0.3 + (anchor * negative).sum(-1) - (anchor * positive).sum(-1)).mean()
+    usual = whole(images, targets)
+    whole.model.triplet_objective = own  # type: ignore[method-assign]
+    torch.testing.assert_close(whole(images, targets) - 7.0, usual - triplet, check_dtype=False)
+    ((roles, seen, margin),) = told
+    assert len(roles) == 3
+    assert all(role.attended.shape[0] == 4 for role in roles)
+    assert seen is targets
+    assert margin == 0.3
+
+
+def test_models_without_logits_train_in_both_modes() -> None:
+    torch.manual_seed(0)
+    images, labels = batch(6)
+    for settings in ({"batching": "pairs"}, {"batching": "triplets"}):
+        model = build("triplet", 3, "test_convnext", width=16)
+        whole = Objective(model, TrainingConfig(**settings), VALUES).double().train()  # type: ignore[arg-type]
+        assert whole.combine is None
+        pairs = settings["batching"] == "pairs"
+        loss = whole(images, labels) if pairs else whole(images.view(3, 2, 3, 32, 32), known(torch.tensor([0, 1])))
+        loss.backward()
+        assert all(p.grad is not None for p in whole.parameters() if p.requires_grad)
 
 
 def test_every_pair_by_hand() -> None:
@@ -114,7 +156,7 @@ def test_every_trainable_parameter_gets_a_gradient(
     if batching == "pairs":
         whole(images, labels).backward()
     else:
-        whole(images.view(3, 2, 3, 32, 32), torch.tensor([0, 1])).backward()
+        whole(images.view(3, 2, 3, 32, 32), known(torch.tensor([0, 1]))).backward()
     idle = [name for name, p in whole.named_parameters() if p.requires_grad and p.grad is None]
     assert idle == []
     assert (whole.combine is not None) == (class_weight > 0)
@@ -136,7 +178,7 @@ import sys
 import torch
 from safetensors.torch import save_file
 sys.path.insert(0, {tests!r})
-from test_objective import batch, frozen_norms, objective
+from test_objective import batch, frozen_norms, known, objective
 
 def main(rank, world, folder):
     torch.set_num_threads(1)
@@ -152,7 +194,7 @@ def main(rank, world, folder):
         else:
             images = batch(12)[0].view(3, 4, 3, 32, 32)
             mine = slice(2 * rank, 2 * rank + 2)
-            loss = parallel(images[:, mine], torch.tensor([0, 2, 1, 2])[mine])
+            loss = parallel(images[:, mine], known(torch.tensor([0, 2, 1, 2])[mine]))
         loss.backward()
         found |= {{f"{{name}}/{{key}}": p.grad for key, p in whole.named_parameters() if p.requires_grad}}
     if rank == 0:
@@ -183,7 +225,7 @@ def test_two_processes_have_the_gradients_of_one_with_the_whole_batch(tmp_path: 
         if settings["batching"] == "pairs":
             whole(*batch(6)).backward()
         else:
-            whole(batch(12)[0].view(3, 4, 3, 32, 32), torch.tensor([0, 2, 1, 2])).backward()
+            whole(batch(12)[0].view(3, 4, 3, 32, 32), known(torch.tensor([0, 2, 1, 2]))).backward()
         largest = 0.0
         for key, parameter in whole.named_parameters():
             if parameter.requires_grad:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel.errors import CatalogueError
-from lapel.sampling import TripletSampler, pair_batches, triplet_batches
-
-Hot = npt.NDArray[np.bool_]
+from lapel.sampling import BalancedSampler, GivenTriplets, Hot, Rows, TripletSampler, pair_batches, triplet_batches
 
 
 def hot_of(labels: list[set[int]], values: int) -> Hot:
@@ -42,6 +42,16 @@ def labels_of(values: int, images: int) -> st.SearchStrategy[list[set[int]]]:
 LABELS = st.integers(0, 7).flatmap(lambda images: st.lists(labels_of(4, images), min_size=1, max_size=3))
 
 
+def check_values(labels: list[list[set[int]]], triplets: Rows, numbers: Rows, values: Rows) -> None:
+    """Anchor and positive share their value, the negative shows its own and not theirs."""
+    for number, triplet, shown in zip(numbers.tolist(), triplets.tolist(), values.tolist(), strict=True):
+        anchor, positive, negative = (labels[number][row] for row in triplet)
+        assert shown[0] == shown[1] != shown[2]
+        assert shown[0] in anchor & positive
+        assert shown[0] not in negative
+        assert shown[2] in negative
+
+
 @given(LABELS, st.integers(0, 2**31))
 def test_every_triplet_is_one_of_the_slow_list_and_all_of_it_is_drawn(labels: list[list[set[int]]], seed: int) -> None:
     known = [slow_triplets(each) for each in labels]
@@ -53,7 +63,8 @@ def test_every_triplet_is_one_of_the_slow_list_and_all_of_it_is_drawn(labels: li
         return
     sampler = TripletSampler(hots, ["a", "b", "c"][: len(hots)])
     assert sampler.trainable == trainable
-    triplets, numbers = sampler.draw(3000, seed)
+    triplets, numbers, values = sampler.draw(3000, seed)
+    check_values(labels, triplets, numbers, values)
     assert triplets.shape == (3000, 3)
     assert set(numbers.tolist()) == set(trainable)
     drawn: dict[int, set[tuple[int, ...]]] = {}
@@ -69,14 +80,14 @@ def test_every_triplet_is_one_of_the_slow_list_and_all_of_it_is_drawn(labels: li
 
 def test_the_order_is_anchor_positive_negative() -> None:
     labels = [{0}, {0}, {1}, set(), {2}]
-    triplets, numbers = TripletSampler([hot_of(labels, 3)], ["neckline"]).draw(200, 0)
+    triplets, numbers, _ = TripletSampler([hot_of(labels, 3)], ["neckline"]).draw(200, 0)
     assert set(map(tuple, triplets.tolist())) == {(0, 1, 2), (1, 0, 2), (0, 1, 4), (1, 0, 4)}
     assert triplets.dtype == numbers.dtype == np.int64
 
 
 def test_an_image_with_several_values_is_never_its_own_negative() -> None:
     labels = [{0, 1}, {0}, {1}, {0, 1}, {2}]
-    triplets, _ = TripletSampler([hot_of(labels, 3)], ["neckline"]).draw(2000, 1)
+    triplets, _, _ = TripletSampler([hot_of(labels, 3)], ["neckline"]).draw(2000, 1)
     for anchor, positive, negative in triplets.tolist():
         assert len({anchor, positive, negative}) == 3
         shared = labels[anchor] & labels[positive]
@@ -94,7 +105,7 @@ def test_attributes_values_and_images_are_uniform() -> None:
     first = np.repeat(np.arange(4), [2, 10, 50, 300])
     second = np.r_[np.arange(2).repeat(5), np.full(352, -1)]
     hots = [np.eye(4, dtype=bool)[first], np.eye(2, dtype=bool)[second] & (second >= 0)[:, None]]
-    triplets, numbers = TripletSampler(hots, ["a", "b"]).draw(60_000, 7)
+    triplets, numbers, _ = TripletSampler(hots, ["a", "b"]).draw(60_000, 7)
     assert chi_square(np.bincount(numbers, minlength=2)) < 10.8  # 1 degree of freedom
     of_first = triplets[numbers == 0]
     values = first[of_first[:, 0]]
@@ -109,12 +120,95 @@ def test_attributes_values_and_images_are_uniform() -> None:
 
 def test_rare_values_are_left_out_and_still_serve_as_negatives() -> None:
     labels = [{0}] + [{1}] * 3 + [{2}] * 3 + [set()]
-    triplets, _ = TripletSampler([hot_of(labels, 4)], ["neckline"]).draw(1000, 0)
+    triplets, _, _ = TripletSampler([hot_of(labels, 4)], ["neckline"]).draw(1000, 0)
     anchors, negatives = set(triplets[:, 0].tolist()), set(triplets[:, 2].tolist())
     assert anchors == {1, 2, 3, 4, 5, 6}
     assert negatives == {0, 1, 2, 3, 4, 5, 6}
 
 
+@given(LABELS, st.integers(0, 2**31))
+def test_balanced_triplets_are_of_the_slow_list_too(labels: list[list[set[int]]], seed: int) -> None:
+    known = [slow_triplets(each) for each in labels]
+    hots = [hot_of(each, 4) for each in labels]
+    trainable = tuple(number for number, found in enumerate(known) if found)
+    if not trainable:
+        with pytest.raises(CatalogueError, match="nothing to train"):
+            BalancedSampler(hots, ["a", "b", "c"][: len(hots)])
+        return
+    sampler = BalancedSampler(hots, ["a", "b", "c"][: len(hots)])
+    assert sampler.trainable == trainable
+    drawn = sampler.draw(500, seed)
+    check_values(labels, *drawn)
+    assert set(drawn.attributes.tolist()) == set(trainable)
+    for number, triplet, shown in zip(*(each.tolist() for each in (drawn[1], drawn[0], drawn[2])), strict=True):
+        assert tuple(triplet) in known[number][shown[0]]
+
+
+def test_balanced_values_are_uniform_for_anchors_and_negatives() -> None:
+    """However many images each has (99.9 % limits), where the other sampler's negatives follow the images."""
+    values = np.repeat(np.arange(4), [2, 10, 50, 300])
+    hots = [np.eye(4, dtype=bool)[values]]
+    drawn = BalancedSampler(hots, ["a"]).draw(30_000, 7)
+    pairs = drawn.values[:, 0] * 4 + drawn.values[:, 2]
+    counts = np.bincount(pairs, minlength=16)
+    assert (counts[::5] == 0).all()
+    assert chi_square(counts[counts > 0]) < 31.3  # 11 degrees of freedom
+    assert (values[drawn.triplets] == drawn.values).all()
+    members = drawn.triplets[drawn.values[:, 2] == 1][:, 2] - 2
+    assert chi_square(np.bincount(members, minlength=10)) < 27.9  # 9
+    other = TripletSampler(hots, ["a"]).draw(30_000, 7)
+    assert np.bincount(other.values[:, 2], minlength=4)[0] < 1000 < np.bincount(drawn.values[:, 2], minlength=4)[0]
+
+
+def test_a_negative_that_is_one_in_a_thousand_is_found() -> None:
+    """Nearly every image of the second value shows the first too, and may not be taken."""
+    labels = [{0, 1}] * 1000 + [{1}]
+    drawn = BalancedSampler([hot_of(labels, 2)], ["a"]).draw(300, 0)
+    assert (drawn.triplets[:, 2] == 1000).all()
+    assert (drawn.values == [0, 0, 1]).all()
+
+
+def test_a_value_of_one_image_is_a_balanced_negative_only() -> None:
+    drawn = BalancedSampler([hot_of([{0}, {0}, {1}, set()], 3)], ["a"]).draw(100, 0)
+    assert set(map(tuple, drawn.triplets.tolist())) == {(0, 1, 2), (1, 0, 2)}
+
+
+def test_balanced_draws_depend_on_the_seed_only() -> None:
+    sampler = BalancedSampler([np.random.default_rng(0).random((60, 5)) < 0.3], ["a"])
+    for found, expected in zip(sampler.draw(100, (3, 1)), sampler.draw(100, (3, 1)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert (sampler.draw(100, (3, 1)).triplets != sampler.draw(100, (3, 2)).triplets).any()
+
+
+def test_given_triplets_are_a_fixed_part_in_a_new_order_each_epoch() -> None:
+    labels = [{0}, {0}, {1}, {1}, set(), {0, 1}]
+    rows = np.random.default_rng(0).integers(6, size=(500, 3))
+    attributes = np.arange(500) % 2
+    hots = [hot_of(labels, 2), np.zeros((6, 0), bool)]
+    sampler = GivenTriplets(rows, attributes, hots, 100, seed=5)
+    assert len(sampler) == 100
+    epochs = [sampler.draw(100, (5, epoch)) for epoch in range(2)]
+    kept = [sorted(map(tuple, np.column_stack([found.triplets, found.attributes]).tolist())) for found in epochs]
+    assert kept[0] == kept[1]
+    assert (epochs[0].triplets != epochs[1].triplets).any()
+    assert set(kept[0]) <= set(map(tuple, np.column_stack([rows, attributes]).tolist()))
+    other = GivenTriplets(rows, attributes, hots, 100, seed=6).draw(100, 0)
+    assert sorted(map(tuple, other.triplets.tolist())) != sorted(map(tuple, epochs[0].triplets.tolist()))
+    assert len(GivenTriplets(rows, attributes, hots, 10_000, seed=5)) == 500
+    assert len(sampler.draw(30, 0).triplets) == 30
+
+
+def test_values_of_given_triplets_are_what_is_known_of_them() -> None:
+    labels = [{0}, {0, 1}, {1}, set(), {1, 2}]
+    rows = np.array([[0, 1, 2], [1, 4, 0], [1, 4, 2], [0, 3, 2], [3, 3, 0], [0, 0, 3]])
+    expected = [[0, 0, 1], [1, 1, 0], [1, 1, -1], [0, 0, 1], [-1, -1, 0], [0, 0, -1]]
+    sampler = GivenTriplets(rows, np.zeros(6, np.int64), [hot_of(labels, 3)], 6, seed=0)
+    found = {tuple(triplet): shown for triplet, shown in zip(rows.tolist(), expected, strict=True)}
+    for triplet, shown in zip(sampler.kept.triplets.tolist(), sampler.kept.values.tolist(), strict=True):
+        assert found[tuple(triplet)] == shown
+
+
+@pytest.mark.parametrize("kind", [TripletSampler, BalancedSampler])
 @pytest.mark.parametrize(
     ("hots", "names", "message"),
     [
@@ -126,16 +220,16 @@ def test_rare_values_are_left_out_and_still_serve_as_negatives() -> None:
         ([], [], "none of no attributes"),
     ],
 )
-def test_nothing_to_train(hots: list[Hot], names: list[str], message: str) -> None:
+def test_nothing_to_train(kind: Any, hots: list[Hot], names: list[str], message: str) -> None:
     with pytest.raises(CatalogueError) as caught:
-        TripletSampler(hots, names)
+        kind(hots, names)
     assert message in str(caught.value)
 
 
 def test_a_one_valued_attribute_beside_a_trainable_one() -> None:
     sampler = TripletSampler([hot_of([{0}] * 4, 1), hot_of([{0}, {0}, {1}, set()], 2)], ["one", "two"])
     assert sampler.trainable == (1,)
-    triplets, numbers = sampler.draw(20, 0)
+    triplets, numbers, _ = sampler.draw(20, 0)
     assert set(numbers.tolist()) == {1}
     assert set(triplets[:, 2].tolist()) == {2}
 
@@ -154,12 +248,12 @@ def test_the_same_seed_draws_the_same_and_another_one_does_not() -> None:
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(0, 5))
 def test_triplet_batches_are_the_draw_cut_up(count: int, batch: int, epoch: int) -> None:
     sampler = TripletSampler([hot_of([{0}, {0}, {1}, {1}], 2)], ["neckline"])
-    triplets, numbers = sampler.draw(count, (1, epoch))
+    whole = sampler.draw(count, (1, epoch))
     batches = list(triplet_batches(sampler, count, batch, (1, epoch)))
     assert len(batches) == count // batch
-    for place, (rows, which) in enumerate(batches):
-        np.testing.assert_array_equal(rows, triplets[place * batch : (place + 1) * batch])
-        np.testing.assert_array_equal(which, numbers[place * batch : (place + 1) * batch])
+    for place, drawn in enumerate(batches):
+        for found, expected in zip(drawn, whole, strict=True):
+            np.testing.assert_array_equal(found, expected[place * batch : (place + 1) * batch])
 
 
 @given(LABELS, st.integers(1, 5), st.integers(0, 9))

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,22 +18,21 @@ from safetensors import safe_open
 
 from lapel import training
 from lapel.checkpoint import NAME
-from lapel.config import Recipe, from_dict
+from lapel.config import from_dict
 from lapel.errors import CatalogueError, ImageError, LapelError, RecipeError, RunError
 from lapel.evaluate import evaluate
 from lapel.journal import Journal
 from lapel.objective import Objective
-from lapel.retrieval.embedder import load
 from lapel.runs import CONFIG, WEIGHTS, note, read_config, stored_fingerprint
 from lapel.training import train
 
-from .training_world import draw, lines, recipe
+from .training_world import assert_same_run, at_step, change, ctrl_c, draw, last, lines, recipe, stop
 
 MODES: dict[str, dict[str, Any]] = {
     "pairs": {},
     "triplets": {"batching": "triplets", "optimiser": "adam", "schedule": "step", "combine": "learned"},
 }
-STEPS = 5  # of an epoch, in both modes
+STEPS = 5  # of an epoch, in every mode
 
 
 @pytest.fixture(scope="module")
@@ -47,28 +45,6 @@ def whole(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """One uninterrupted run of each mode."""
     folder = tmp_path_factory.mktemp("whole")
     return {mode: train(recipe(catalogue, **changes), folder / mode, quiet=True) for mode, changes in MODES.items()}
-
-
-def last(run: Path) -> dict[str, Any]:
-    """Everything in the state but the time it took."""
-    with safe_open(run / NAME, "pt") as stored:
-        state = json.loads(stored.metadata()["state"])
-        state.pop("elapsed")
-        return {name: stored.get_tensor(name) for name in stored.keys()} | {"state": state}  # noqa: SIM118
-
-
-def assert_same_run(run: Path, expected: Path) -> None:
-    assert stored_fingerprint(run) == stored_fingerprint(expected)
-    assert load(run).fingerprint == stored_fingerprint(expected)
-    found, wanted = last(run), last(expected)
-    assert found.keys() == wanted.keys()
-    assert found.pop("state") == wanted.pop("state")
-    assert [name for name in found if not torch.equal(found[name], wanted[name])] == []
-    assert note(run) == note(expected)
-    ours, theirs = ([line for line in lines(folder) if "epoch" in line] for folder in (run, expected))
-    assert [{**line, "seconds": 0} for line in ours] == [{**line, "seconds": 0} for line in theirs]
-    steps = [line["step"] for line in lines(run) if "loss" in line]
-    assert steps == [line["step"] for line in lines(expected) if "loss" in line], "no line twice, none missing"
 
 
 def test_it_learns_and_describes_itself(catalogue: Path, tmp_path: Path) -> None:
@@ -97,27 +73,6 @@ def test_the_same_twice(mode: str, whole: dict[str, Path], catalogue: Path, tmp_
     assert [line["step"] for line in lines(whole[mode])] == [5, 10, 10, 15]
     assert {"loss", "lr", "images_per_s"} < lines(whole[mode])[1].keys()
     assert {"val_map", "val_colour", "val_shape", "seconds"} < lines(whole[mode])[0].keys()
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, step: int, action: Callable[[], None]) -> None:
-    """Do ``action`` in the ``step``-th call of a function, before it."""
-    original, calls = getattr(owner, name), [0]
-
-    def hooked(*arguments: Any, **options: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == step:
-            action()
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, hooked)
-
-
-def ctrl_c() -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
-def stop() -> None:
-    raise KeyboardInterrupt
 
 
 STOPS: dict[str, tuple[Any, str, int, Callable[[], None], int]] = {
@@ -169,8 +124,10 @@ PROGRAM = """
 import os, signal, socket, sys
 from pathlib import Path
 import torch
+import torch.utils.tensorboard  # once, before the forks
 from lapel import training
 from lapel.objective import Objective
+from lapel.optimiser import make_optimiser, set_rate
 sys.path.insert(0, {tests!r})
 from training_world import recipe
 
@@ -347,8 +304,14 @@ def test_a_loss_that_is_not_finite_stops_the_training(catalogue: Path, tmp_path:
             train(recipe(catalogue), tmp_path / "run", quiet=True)
 
 
-def change(asked: Recipe, section: str, **values: Any) -> Recipe:
-    return dataclasses.replace(asked, **{section: dataclasses.replace(getattr(asked, section), **values)})
+def test_what_has_nothing_to_train_is_measured_and_kept(catalogue: Path, tmp_path: Path) -> None:
+    asked = change(recipe(catalogue, **MODES["triplets"]), "model", name="frozen", options={})
+    run = train(asked, tmp_path / "run", quiet=True)
+    assert [(line["step"], line["epoch"]) for line in lines(run)] == [(0, 0)]
+    assert evaluate(run, split="val", quiet=True).map == pytest.approx(note(run)["map"] / 100, abs=1e-5)
+    before = (run / WEIGHTS).read_bytes()
+    train(asked, run, resume=True, quiet=True)
+    assert (run / WEIGHTS).read_bytes() == before
 
 
 def test_another_recipe_cannot_resume(whole: dict[str, Path], catalogue: Path) -> None:

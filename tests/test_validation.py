@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError
 from lapel.evaluation.protocols import attribute_retrieval
 from lapel.image_source import ImageSource
+from lapel.protocol import TripletProtocol, to_dict
 from lapel.retrieval.embedder import load
-from lapel.validation import validate
+from lapel.validation import given_triplets, held_out, validate
 
 
 def given(catalogue: Catalogue, split: str) -> pa.Table:
@@ -61,8 +63,64 @@ def test_lists_of_another_split_are_not_for_validation(garments: Catalogue, trai
     assert score(trained, chosen.with_relations({"queries": given(chosen, "test")})) == score(trained, chosen)
 
 
+def test_lists_without_splits_are_not_for_validation(garments: Catalogue, trained: Path) -> None:
+    chosen = garments.split("train")
+    table = given(chosen, "val").drop_columns(["split"])
+    assert score(trained, chosen.with_relations({"queries": table})) == score(trained, chosen)
+
+
 def test_lists_that_name_other_images_are_refused(garments: Catalogue, trained: Path) -> None:
     chosen = garments.split("train")
     table = given(chosen, "val").set_column(4, "image", pa.array(["gone.jpg"] * chosen.labels.num_rows)[: len(chosen)])
     with pytest.raises(CatalogueError, match=r"gone\.jpg"):
         score(trained, chosen.with_relations({"queries": table}))
+
+
+def triplets(catalogue: Catalogue, split: str, attribute: str = "colour") -> pa.Table:
+    """Each image with the first other of its value and the first of another."""
+    labels = catalogue.labels.filter(pa.compute.equal(catalogue.labels["attribute"], attribute)).to_pylist()
+    values = {row["image"]: row["value"] for row in labels}
+    rows = []
+    for anchor, value in values.items():
+        near = [row for row, other in values.items() if other == value and row != anchor]
+        far = [row for row, other in values.items() if other != value]
+        if near and far:
+            rows.append((anchor, near[0], far[0]))
+    images = catalogue.images["image"].to_pylist()
+    told = {role: [images[row[place]] for row in rows] for place, role in enumerate(("anchor", "positive", "negative"))}
+    return pa.table({"split": [split] * len(rows), "attribute": [attribute] * len(rows)} | told)
+
+
+def scored_by_triplets(catalogue: Catalogue, table: pa.Table) -> Catalogue:
+    record = {"protocol": to_dict(TripletProtocol())}
+    return replace(catalogue, record=record).with_relations({"triplets": table})
+
+
+def test_where_triplets_are_the_measure_their_accuracy_is(garments: Catalogue, trained: Path) -> None:
+    asked = triplets(garments, "val")
+    chosen = held_out(scored_by_triplets(garments, asked), ["colour", "pattern"])
+    found = score(trained, chosen)
+    assert list(found) == ["accuracy", "colour"]
+    embedder = load(trained)
+    vectors = np.concatenate([one for _, one in embedder.embed_paths(chosen.paths(), chosen.boxes())])
+    place, names = embedder.attributes.index("colour"), chosen.images["image"].to_pylist()
+    right = 0
+    for row in asked.to_pylist():
+        anchor, near, far = (
+            vectors[names.index(row[role]), place].astype(float) for role in ("anchor", "positive", "negative")
+        )
+        right += anchor @ near > anchor @ far
+    assert found["accuracy"] == pytest.approx(100 * right / asked.num_rows)
+
+
+def test_held_out_are_the_images_that_triplets_name(garments: Catalogue) -> None:
+    """Whatever their split: Zappos50k has images in the triplets of several."""
+    asked = triplets(garments, "val")
+    named = {row[role] for row in asked.to_pylist() for role in ("anchor", "positive", "negative")}
+    whole = scored_by_triplets(garments, pa.concat_tables([asked, triplets(garments, "val", "pattern")]))
+    assert set(held_out(whole, ["colour"]).images["image"].to_pylist()) == named
+    plain = garments.with_relations({"triplets": asked})
+    assert set(held_out(plain, ["colour"]).images["split"].to_pylist()) == {"val"}
+    of_test = scored_by_triplets(garments, triplets(garments, "test"))
+    assert set(held_out(of_test, ["colour"]).images["split"].to_pylist()) == {"val"}
+    assert given_triplets(of_test) is None

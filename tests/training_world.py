@@ -1,16 +1,28 @@
-"""A tiny catalogue and recipe to train on, shared by the tests of training and the processes they start."""
+"""A tiny catalogue and recipe to train on, ways to stop a training, what it leaves: for the tests of training."""
 
 from __future__ import annotations
 
 import csv
 import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pytest
+import torch
 from PIL import Image, ImageDraw
+from safetensors import safe_open
 
+from lapel.catalogue import Catalogue
+from lapel.checkpoint import NAME
 from lapel.config import Recipe, from_dict
+from lapel.protocol import TripletProtocol, to_dict
+from lapel.retrieval.embedder import load
+from lapel.runs import note, stored_fingerprint
 
 COLOURS = {"Red": (210, 40, 40), "Green": (40, 190, 40), "Blue": (40, 40, 210)}
 SHAPES = ("disc", "bar")
@@ -71,3 +83,72 @@ def recipe(catalogue: Path | str, **settings: Any) -> Recipe:
 def lines(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def given(folder: Path, count: int = 200) -> Path:
+    """The same pictures with triplets: a Parquet catalogue that is scored by them, and its path."""
+    whole = Catalogue.read(draw(folder), ["colour", "shape"])
+    generator = np.random.default_rng(1)
+    images, splits = (np.array(whole.images[name].to_pylist()) for name in ("image", "split"))
+    columns: dict[str, list[str]] = {name: [] for name in ("split", "attribute", "anchor", "positive", "negative")}
+    for attribute in ("colour", "shape"):
+        value = whole.multi_hot(attribute).argmax(1)
+        for split in ("train", "val"):
+            for anchor in generator.choice(np.flatnonzero(splits == split), count):
+                near = generator.choice(np.flatnonzero((splits == split) & (value == value[anchor])))
+                far = generator.choice(np.flatnonzero((splits == split) & (value != value[anchor])))
+                found = (split, attribute, images[anchor], images[near], images[far])
+                for name, cell in zip(columns, found, strict=True):
+                    columns[name].append(str(cell))
+    told = replace(whole, record={"protocol": to_dict(TripletProtocol())})
+    path = folder / "catalogue.parquet"
+    told.with_relations({"triplets": pa.table(columns)}).write(path)
+    return path
+
+
+def last(run: Path) -> dict[str, Any]:
+    """Everything in the state but the time it took."""
+    with safe_open(run / NAME, "pt") as stored:
+        state = json.loads(stored.metadata()["state"])
+        state.pop("elapsed")
+        return {name: stored.get_tensor(name) for name in stored.keys()} | {"state": state}  # noqa: SIM118
+
+
+def assert_same_run(run: Path, expected: Path) -> None:
+    assert stored_fingerprint(run) == stored_fingerprint(expected)
+    assert load(run).fingerprint == stored_fingerprint(expected)
+    found, wanted = last(run), last(expected)
+    assert found.keys() == wanted.keys()
+    assert found.pop("state") == wanted.pop("state")
+    assert [name for name in found if not torch.equal(found[name], wanted[name])] == []
+    assert note(run) == note(expected)
+    ours, theirs = ([line for line in lines(folder) if "epoch" in line] for folder in (run, expected))
+    assert [{**line, "seconds": 0} for line in ours] == [{**line, "seconds": 0} for line in theirs]
+    steps = [line["step"] for line in lines(run) if "loss" in line]
+    assert steps == [line["step"] for line in lines(expected) if "loss" in line], "no line twice, none missing"
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, step: int, action: Callable[[], None]) -> None:
+    """Do ``action`` in the ``step``-th call of a function, before it."""
+    original, calls = getattr(owner, name), [0]
+
+    def hooked(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == step:
+            action()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, hooked)
+
+
+def ctrl_c() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def change(asked: Recipe, section: str, **values: Any) -> Recipe:
+    """The recipe with other values in one section."""
+    return replace(asked, **{section: replace(getattr(asked, section), **values)})

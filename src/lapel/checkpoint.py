@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from lapel.config import Recipe
 from lapel.errors import RecipeError, RunError
-from lapel.runs import CONFIG, RunConfig, read_config, write_tensors
+from lapel.runs import CONFIG, RunConfig, load_weights, read_config, write_tensors
 
 NAME = "last.safetensors"
 
@@ -27,7 +28,8 @@ class State:
     Attributes:
         step: optimiser steps done.
         elapsed: seconds of training so far, over all sittings.
-        best: best validation MAP so far, in percent.
+        best: best validation figure so far, in percent.
+        measure: what that figure is: ``map``, ``accuracy``.
         done: the time limit was reached.
         validated: step of the last validation.
         processes: how many processes train; it decides what a step reads.
@@ -36,6 +38,7 @@ class State:
     step: int = 0
     elapsed: float = 0.0
     best: float = -math.inf
+    measure: str = "map"
     done: bool = False
     validated: int = 0
     processes: int = field(default_factory=lambda: int(os.environ.get("WORLD_SIZE", "1")))
@@ -86,6 +89,37 @@ def load_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Modu
     return state
 
 
+def start_from(model: nn.Module, run: Path | str) -> None:
+    """Fill a model from another run: every tensor that the run has by the same name; the others stay as they are.
+
+    Raises:
+        RunError: no such run, or damaged weights.
+        RecipeError: no tensor in common, or one of another shape.
+    """
+    config = read_config(run)
+    tensors, _ = load_weights(Path(run), config)
+    own = model.state_dict()
+    shared = {name: tensor for name, tensor in tensors.items() if name in own}
+    if not shared:
+        raise RecipeError(
+            f"model.init: the {config.model['name']} of {run} has no tensor of this model; it has "
+            f"{', '.join(sorted({name.split('.')[0] for name in tensors}))}, this one "
+            f"{', '.join(sorted({name.split('.')[0] for name in own}))}"
+        )
+    for name, tensor in shared.items():
+        if tensor.shape != own[name].shape:
+            raise RecipeError(
+                f"model.init: {name} is {tuple(tensor.shape)} in {run} and {tuple(own[name].shape)} here: take the "
+                f"trunk and options of that run, and as many attributes as its {len(config.attributes)}"
+            )
+    model.load_state_dict(shared, strict=False)
+
+
+def begun(run: Path) -> bool:
+    """Whether a training has begun in this folder, or one of its stages has."""
+    return (run / CONFIG).exists() or any(run.glob(f"stage*/{CONFIG}"))
+
+
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -99,14 +133,17 @@ def check_folder(run: Path, recipe: Recipe, resume: bool) -> None:
     if not (run / CONFIG).exists():
         if resume:
             raise RunError(f"nothing to resume at {run}: no {CONFIG} there. Leave out --resume to start")
-        if run.exists() and any(run.iterdir()):
+        last_stage = Path(recipe.model.init).parent == run.resolve()  # the stages before lie in its folder
+        known = "stage*" if last_stage else ""
+        if run.exists() and not all(fnmatch(entry.name, known) for entry in run.iterdir()):
             raise RunError(f"{run} is not empty and is no run folder: give another folder with --to")
         return
     if not resume:
         raise RunError(f"{run} already holds a run: continue it with --resume, or give another folder with --to")
     before, now = _flat(read_config(run).recipe.to_dict()), _flat(recipe.to_dict())
     for key in before | now:
-        if before.get(key) != now.get(key) and key != "data.catalogue":
+        moved = key == "model.init" and Path(str(before.get(key))).name == Path(str(now.get(key))).name
+        if before.get(key) != now.get(key) and key != "data.catalogue" and not moved:
             raise RecipeError(
                 f"{run} was trained with {key} = {before.get(key)!r}, asked to resume with {now.get(key)!r}: "
                 "resume with the same recipe and settings, or start another run with --to"

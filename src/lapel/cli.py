@@ -24,6 +24,8 @@ from lapel.verbs import data
 from lapel.verbs.data import Data
 from lapel.verbs.find import Index, Search
 from lapel.verbs.learn import Evaluate, Train
+from lapel.verbs.report import Report
+from lapel.verbs.reproduce import Reproduce
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,16 @@ Verb = (
     Annotated[Data, subcommand("data")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Index, subcommand("index")]
     | Annotated[Search, subcommand("search")]
     | Annotated[Demo, subcommand("demo")]
 )
-VERBS = ("data", "train", "evaluate", "index", "search", "demo")
+VERBS = ("data", "train", "evaluate", "report", "reproduce", "index", "search", "demo")
 
 
-def parse(argv: list[str]) -> Data | Train | Evaluate | Index | Search | Demo:
+def parse(argv: list[str]) -> Data | Train | Evaluate | Report | Reproduce | Index | Search | Demo:
     """Return the verb that a command line asks for, without running it.
 
     Raises:
@@ -68,7 +72,7 @@ def parse(argv: list[str]) -> Data | Train | Evaluate | Index | Search | Demo:
         raise LapelError(unknown(f"{before}verb", asked[0], known))
     description = "Find garments by attribute: train, measure, index and search."
     verb = tyro.cli(cast(Any, Verb), prog="lapel", description=description, args=argv, config=options)
-    return cast("Data | Train | Evaluate | Index | Search | Demo", verb)
+    return cast("Data | Train | Evaluate | Report | Reproduce | Index | Search | Demo", verb)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
-import operator
 import typing
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +12,9 @@ from typing import Any, Literal
 
 import yaml
 
+from lapel import recipe_rules
 from lapel.errors import RecipeError, unknown
+from lapel.typed import build, inside, section
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class ModelConfig:
         name: a model of ``lapel.models``.
         trunk: a timm model name.
         weights: ``hub``, ``none`` or a local .safetensors file.
+        init: a run whose weights the training starts from: every tensor of this model that it has, by name. What it
+            lacks is filled as ``weights`` says.
         mean, std: input normalisation; empty takes what the trunk's weights declare.
         trunk_options: further arguments of ``timm.create_model``.
         options: the model's own options.
@@ -74,6 +75,7 @@ class ModelConfig:
     name: str = "agman"
     trunk: str = "resnet50"
     weights: str = "hub"
+    init: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     trunk_options: dict[str, Any] = field(default_factory=dict)
@@ -86,14 +88,19 @@ class TrainingConfig:
 
     Attributes:
         batching: ``triplets`` (the paper) or ``pairs`` (ours: every pair of the batch under every attribute).
+        sampler: where triplets come from: ``asen`` (attribute, value, images, each uniform), ``balanced`` (ASEN++: two
+            values, then images) or ``given`` (the catalogue's relation ``triplets``, in a new order each epoch).
         batch: triplets or images per step and process.
-        triplets: triplets drawn per epoch.
+        triplets: triplets drawn per epoch; of given ones a random part of so many, the same in every epoch.
         epochs: passes; with ``pairs`` a pass is every labelled image once.
         min_steps: optimiser steps at least; a small catalogue gets more passes to reach them.
-        minutes: stop after this many minutes of training; the schedule is fitted to it. 0 is no limit.
+        minutes: stop after this many minutes of training, to which a ``cosine`` schedule is fitted (``step`` counts
+            epochs all the same). 0 is no limit.
         optimiser: ``adam`` (the code) or ``adamw``.
         lr: learning rate of the trunk.
         head_lr: learning rate of everything else; 0 takes ``lr``.
+        rates: learning rates of single modules by the beginning of their parameters' names, such as ``trunk: 1e-5``;
+            the longest that fits wins, before all other rates.
         weight_decay: of adamw.
         schedule: ``step`` (times ``decay`` every ``decay_every`` epochs) or ``cosine`` (warm-up, then cosine to 0).
         warmup: share of the training that ``cosine`` warms up for.
@@ -113,6 +120,7 @@ class TrainingConfig:
     """
 
     batching: Literal["triplets", "pairs"] = "triplets"
+    sampler: Literal["asen", "balanced", "given"] = "asen"
     batch: int = 16
     triplets: int = 100_000
     epochs: int = 50
@@ -121,6 +129,7 @@ class TrainingConfig:
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: float = 1e-4
     head_lr: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
     weight_decay: float = 0.05
     schedule: Literal["step", "cosine"] = "step"
     decay: float = 0.9
@@ -143,12 +152,52 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training: data, images, model, training."""
+    """A whole training: data, images, model, training.
+
+    Attributes:
+        data, image, model, training: the settings.
+        stages: none, or for each stage of the training what it changes in them, by dotted names:
+            ``[{training.epochs: 50}, {training.epochs: 20, training.lr: 1e-5}]``. Each stage starts from the best
+            weights of the one before. A stage's own value wins over the recipe's, ``--set`` included;
+            ``--set stages.2.training.epochs=5`` changes the second stage.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    stages: tuple[dict[str, Any], ...] = ()
+
+    def resolved(self, source: str = "recipe") -> list[Recipe]:
+        """Each stage as a recipe of its own; a recipe without stages is the only one.
+
+        A time limit (``training.minutes``) is that of the whole training: stages that set none of their own share it by
+        their epochs.
+
+        Raises:
+            RecipeError: what a stage changes is no setting, or of the wrong type or range; names the stage.
+        """
+        if not self.stages:
+            return [self]
+        found = []
+        for number, changes in enumerate(self.stages, 1):
+            data = dataclasses.replace(self, stages=()).to_dict()
+            where = f"{source}, stage {number}"
+            for key, value in changes.items():
+                if key in ("data.catalogue", "model.init") or "." not in key:
+                    raise RecipeError(
+                        f"{where}: {key!r} cannot be changed: expected a setting such as training.epochs, but not the "
+                        "catalogue, nor model.init: a stage starts from the one before"
+                    )
+                *sections, name = key.split(".")
+                inside(data, sections, f"{where}: {key!r}")[name] = value
+            found.append(from_dict(data, where))
+        epochs = sum(stage.training.epochs for stage in found)
+        for place, (stage, changes) in enumerate(zip(found, self.stages, strict=True)):
+            if "training.minutes" not in changes:
+                minutes = stage.training.minutes * stage.training.epochs / epochs
+                found[place] = dataclasses.replace(stage, training=dataclasses.replace(stage.training, minutes=minutes))
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, ready for JSON or YAML."""
@@ -164,6 +213,9 @@ def recipe_names() -> list[str]:
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by the name of a built-in one or as a YAML file, with ``section.key=value`` overrides.
 
+    In a recipe with stages an override changes what the stages share; what a stage sets itself stays. To change that
+    too, name it: ``stages.2.training.epochs=5``, counted from 1.
+
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key (names the nearest one), a value of the wrong type.
     """
@@ -177,7 +229,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             text = files("lapel.recipes").joinpath(f"{source}.yaml").read_text(encoding="utf-8")
         else:
             raise RecipeError(f"{unknown('recipe', source, recipe_names())}; or give a .yaml file")
-        data = _section(yaml.load(text, _Loader), str(source), "a recipe")
+        data = section(yaml.load(text, _Loader), str(source), "a recipe")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
@@ -193,8 +245,9 @@ def from_dict(data: Any, source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: an unknown key, or a value of the wrong type or out of range, by its full name.
     """
-    recipe: Recipe = _build(Recipe, data, source, "")
-    _check(recipe, source)
+    recipe: Recipe = build(Recipe, data, source, "")
+    recipe_rules.check(recipe, source)
+    recipe.resolved(source)
     return recipe
 
 
@@ -211,129 +264,31 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _section(data: Any, source: str, name: str) -> dict[str, Any]:
-    """Return a section, of which an empty one in YAML is None."""
-    if data is not None and not isinstance(data, Mapping):
-        raise RecipeError(f"{source}: expected {name} to hold sections or keys, found {data!r}")
-    return dict(data or {})
-
-
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().replace("-", "_").split(".")
     if not equals or len(parts) < 2 or not all(parts):
         raise RecipeError(f"--set {override!r}: expected section.key=value, for example training.epochs=5")
-    node = data
-    for part in parts[:-1]:
-        if node.get(part) is None:
-            node[part] = {}
-        node = node[part]
-        if not isinstance(node, dict):
-            raise RecipeError(f"--set {override!r}: {part!r} holds a value, not a section")
+    if parts[0] == "stages":
+        stages = data.get("stages") or []
+        number = int(parts[1]) if parts[1].isdecimal() else 0
+        if not stages or not isinstance(stages, list):
+            raise RecipeError(f"--set {override!r}: the recipe has no stages")
+        if len(parts) < 4 or not 1 <= number <= len(stages) or not isinstance(stages[number - 1], dict):
+            raise RecipeError(f"--set {override!r}: expected stages.N.section.key=value, N from 1 to {len(stages)}")
+        parts = parts[2:]
+        node, name = stages[number - 1], ".".join(parts)
+    else:
+        node, name = inside(data, parts[:-1], f"--set {override!r}"), parts[-1]
     hint: Any = Recipe
     for part in parts:
         hint = typing.get_type_hints(hint).get(part) if dataclasses.is_dataclass(hint) else None
     try:
         # What is to be text stays as it is typed: a path may be 2024, or hold a colon.
         verbatim = hint is str or (typing.get_origin(hint) is tuple and not text.lstrip().startswith("["))
-        node[parts[-1]] = text if verbatim or not text else yaml.load(text, _Loader)
+        node[name] = text if verbatim or not text else yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override!r}: the value is not YAML") from error
-
-
-def _build(kind: Any, data: Any, source: str, prefix: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for key, value in _section(data, source, prefix.rstrip(".") or "a recipe").items():
-        if key not in hints:
-            raise RecipeError(f"{source}: {unknown('key', f'{prefix}{key}', [f'{prefix}{name}' for name in hints])}")
-        hint = hints[key]
-        name = f"{prefix}{key}"
-        values[key] = (
-            _build(hint, value, source, f"{name}.")
-            if dataclasses.is_dataclass(hint)
-            else _convert(hint, value, name, source)
-        )
-    return kind(**values)
-
-
-def _convert(hint: Any, value: Any, name: str, source: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise RecipeError(f"{source}: {unknown(f'value of {name}', value, arguments)}")
-        return value
-    if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
-        if isinstance(items, list | tuple):
-            stripped = [item.strip() if isinstance(item, str) else item for item in items]
-            return tuple(_convert(arguments[0], item, name, source) for item in stripped if item != "")
-    elif origin is dict:
-        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return dict(value)
-    elif hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        # YAML reads 1e-4 as text.
-        with contextlib.suppress(ValueError):
-            if math.isfinite(float(value)):
-                return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    elif name == "model.weights" and value is None:
-        return "none"
-    raise RecipeError(f"{source}: expected {name} to be {_WANTED[origin or hint]}, found {value!r}")
-
-
-_WANTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    tuple: "a list",
-    dict: "keys with values",
-}
-
-# Below these no training can run.
-_LEAST = {
-    "data.split_seed": 0,
-    "image.height": 32,
-    "image.width": 32,
-    "image.cache_gb": 0,
-    "training.batch": 2,
-    "training.epochs": 1,
-    "training.min_steps": 0,
-    "training.minutes": 0,
-    "training.head_lr": 0,
-    "training.proxy_lr": 0,
-    "training.weight_decay": 0,
-    "training.decay_every": 1,
-    "training.clip": 0,
-    "training.margin": 0,
-    "training.proxy_weight": 0,
-    "training.class_weight": 0,
-    "training.validate_every": 1,
-}
-_ABOVE_ZERO = ("training.lr", "training.decay", "training.temperature", "training.proxy_temperature")
-_BELOW_ONE = ("image.jitter", "training.warmup", "training.smoothing", "training.average")
-
-
-def _check(recipe: Recipe, source: str) -> None:
-    """Refuse values that no training can run with."""
-    image, model, training = recipe.image, recipe.model, recipe.training
-    found = {name: operator.attrgetter(name)(recipe) for name in (*_LEAST, *_ABOVE_ZERO, *_BELOW_ONE)}
-    rules = [(name, found[name] >= least, f"at least {least}", found[name]) for name, least in _LEAST.items()]
-    rules += [(name, found[name] > 0, "above 0", found[name]) for name in _ABOVE_ZERO]
-    rules += [(name, 0 <= found[name] < 1, "from 0 to below 1", found[name]) for name in _BELOW_ONE]
-    three = (len(model.mean), len(model.std)) in ((0, 0), (3, 3)) and all(level > 0 for level in model.std)
-    rules += [
-        ("data.max_failed", 0 <= recipe.data.max_failed <= 1, "from 0 to 1", recipe.data.max_failed),
-        ("image.zoom", 0 < image.zoom <= 1, "above 0 and at most 1", image.zoom),
-        ("model.mean and model.std", three, "three numbers each, std above 0, or none", (model.mean, model.std)),
-        ("training.triplets", training.triplets >= training.batch, "at least one batch", training.triplets),
-        ("training.seed", 0 <= training.seed < 2**32, f"from 0 to {2**32 - 1}", training.seed),
-    ]
-    for name, right, expected, value in rules:
-        if not right:
-            raise RecipeError(f"{source}: expected {name} {expected}, found {value}")
 
 
 def _plain(value: Any) -> Any:

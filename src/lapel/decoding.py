@@ -67,6 +67,24 @@ def decode_array(source: Source, box: Box | None = None, torchvision: bool = Fal
         raise DecodeError("not enough memory to decode it", source) from error
 
 
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """Return (width, height) in pixels of the upright image that ``decode_array`` would give; reads the header alone.
+
+    Raises:
+        DecodeError: it is no image, or its header is damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(_read(Path(path))), formats=_formats()) as image:
+            if image.format == "TIFF":  # Pillow turns it itself, sooner or later
+                image.load()
+            width, height = image.size
+            return (height, width) if 5 <= _orientation(image) <= 8 else (width, height)
+    except DecodeError as error:
+        raise DecodeError(error.reason, path) from error.__cause__
+    except Exception as error:  # Pillow raises a dozen types on damaged headers
+        raise DecodeError("not an image, or damaged in its header", path) from error
+
+
 def _pixels(source: Source, torchvision: bool) -> Pixels:
     if isinstance(source, np.ndarray):
         if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:

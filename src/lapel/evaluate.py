@@ -9,24 +9,32 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError, LapelError, unknown
-from lapel.evaluation.instances import ItemResult, instance_retrieval, select
+from lapel.evaluation.instances import ItemResult, instance_retrieval
 from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval
 from lapel.evaluation.queries import QueryLists
 from lapel.evaluation.record import protocol_record, write_result
-from lapel.evaluation.triplets import ROLES, TripletsResult, triplet_prediction, triplets_of
+from lapel.evaluation.triplets import TripletsResult, triplet_prediction
+from lapel.parts import attribute_part, item_part, triplet_part
 from lapel.progress import bar
-from lapel.protocol import TASKS, AttributeProtocol, ItemProtocol, Protocol, Side, TripletProtocol, from_dict, to_dict
+from lapel.protocol import (
+    CHOICES,
+    TASKS,
+    AttributeProtocol,
+    ItemProtocol,
+    Protocol,
+    Side,
+    TripletProtocol,
+    from_dict,
+    to_dict,
+)
 from lapel.retrieval.embedder import Embedder, Vectors, load
 from lapel.runs import read_config
 
 Result = RetrievalResult | TripletsResult | ItemResult
 Rows = npt.NDArray[np.int64]
-_CHOICES = {"match": ("item", "image"), "asked": ("image", "pair")}
 
 
 def catalogue_of(run: Path | str, catalogue: Path | str | None = None) -> Catalogue:
@@ -77,8 +85,8 @@ def resolve_protocol(catalogue: Catalogue, task: str | None = None, **changes: A
         if kinds[name] == "Side" and not isinstance(value, Side):
             splits = (value,) if isinstance(value, str) else tuple(value)
             given[name] = replace(getattr(found, name), splits=splits)
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise LapelError(unknown(f"setting {name}", value, _CHOICES[name]))
+        if name in CHOICES and value not in CHOICES[name]:
+            raise LapelError(unknown(f"setting {name}", value, CHOICES[name]))
     changed = cast(Protocol, replace(cast(Any, found), **given))
     return _with_ks(changed, "headline" in given) if isinstance(changed, ItemProtocol) else changed
 
@@ -106,6 +114,7 @@ def evaluate(
     protocol: Protocol | None = None,
     boxes: bool = True,
     distractors: Sequence[int] = (),
+    embedder: Embedder | None = None,
 ) -> Result:
     """Measure a run by a protocol: attribute-specific retrieval, triplet prediction or instance retrieval.
 
@@ -125,23 +134,28 @@ def evaluate(
         protocol: by default the catalogue's (``resolve_protocol``).
         boxes: crop each image by its box, where it has one; else take whole pictures.
         distractors: sizes of the distractor curve (instance retrieval).
+        embedder: of that run, where it is loaded already.
 
     Raises:
         RunError: not a run, or altered weights.
         CatalogueError: unreadable catalogue, empty split, none of the run's attributes in it, or lists, triplets or
             pairs that do not fit it.
         ImageError: too many images cannot be read.
-        LapelError: nothing to evaluate, or an argument that the protocol's task does not have.
+        LapelError: nothing to evaluate, an argument that the protocol's task does not have, or a negative number of
+            distractors.
     """
-    embedder = load(run)
+    if any(size < 0 for size in distractors):
+        raise LapelError(f"distractors is {min(distractors)}: expected how many wrong images there are, 0 or more")
+    embedder = load(run) if embedder is None else embedder
     whole = catalogue if isinstance(catalogue, Catalogue) else catalogue_of(run, catalogue)
     asked = resolve_protocol(whole) if protocol is None else protocol
-    job = _Job(embedder, whole, seed, quiet, boxes)
+    job, further = _Job(embedder, whole, seed, quiet, boxes), {}
     task: str = asked.task
     if isinstance(asked, ItemProtocol):
         _refuse(task, split=split, queries=queries)
         result: Result = _items(job, asked, distractors)
         source = "the protocol's sides"
+        further = {"vectors": f"those of {len(embedder.attributes)} attributes, each of length one, end to end"}
     else:
         asked = asked if split is None else replace(asked, split=split)
         split = asked.split
@@ -151,6 +165,8 @@ def evaluate(
             result = _triplets(job, asked)
             source = result.source
         else:
+            if queries is not None:
+                asked = replace(asked, relation="")  # which is not looked at, and the record must not name it
             result, task = _attributes(job, asked, queries, share)
             source = result.query_source
     if json is not None:
@@ -167,6 +183,7 @@ def evaluate(
             boxes=boxes,
             run=str(Path(run)),
             images=job.images,
+            **further,
             skipped=[{"image": str(failure.path), "reason": failure.reason} for failure in embedder.failures],
         )
         write_result(json, result.to_dict(), record)
@@ -189,28 +206,15 @@ class _Job:
         share = self.embedder.config.recipe.data.max_failed
         return embed_catalogue(self.embedder, catalogue, share, self.quiet, self.boxes)
 
-    def splitted(self) -> Catalogue:
-        """Return the catalogue with the splits the run was trained with, where they had to be drawn."""
-        draw = self.embedder.config.recipe.data.split_seed
-        return self.whole.with_splits(draw).with_validation(draw)
-
-    def relation(self, name: str) -> pa.Table:
-        if name not in self.whole.relations:
-            raise CatalogueError(
-                f"catalogue {self.whole.name!r}: {unknown('relation', name, self.whole.relations)}. The protocol asks "
-                "for it: import the data set again, or name another task"
-            )
-        return self.whole.relations[name]
-
 
 def _attributes(
     job: _Job, protocol: AttributeProtocol, queries: QueryLists | Path | str | None, share: float
 ) -> tuple[RetrievalResult, str]:
     """Return the result, and whose definitions hold (``record.DEFINITIONS``)."""
-    ours, chosen = job.embedder.attributes, job.splitted().split(protocol.split)
-    lists = _lists(job, protocol, queries, chosen)
-    given = () if lists is None else lists.attributes
-    known = chosen.attributes if lists is None else given
+    ours = job.embedder.attributes
+    part = attribute_part(job.whole, protocol, job.embedder.config.recipe, queries)
+    lists, rows = part.lists, part.rows
+    known = part.images.attributes if lists is None else lists.attributes
     attributes = [name for name in ours if name in known]
     if not attributes:
         where = f"catalogue {job.whole.name!r} has" if lists is None else f"{lists.source}: the lists have"
@@ -219,14 +223,10 @@ def _attributes(
         )
     headed = [name for name, _ in protocol.headings if name in attributes]
     attributes = [*headed, *(name for name in attributes if name not in headed)]
-    part, rows = chosen, np.arange(len(chosen))
-    if lists is not None:
-        rows = lists.rows(len(chosen))
-        part, lists = chosen.take(rows), lists.on(rows)
-    vectors, missing = job.embed(part)
+    vectors, missing = job.embed(part.images)
     result = attribute_retrieval(
         lambda name: vectors[:, ours.index(name)],  # by name, which copies one attribute's vectors at a time
-        part,
+        part.images,
         attributes,
         lists,
         share=share,
@@ -243,51 +243,35 @@ def _attributes(
     return result, "listed values" if lists.values else "listed images"
 
 
-def _lists(
-    job: _Job, protocol: AttributeProtocol, queries: QueryLists | Path | str | None, chosen: Catalogue
-) -> QueryLists | None:
-    if isinstance(queries, QueryLists):
-        return queries
-    if queries is not None:
-        return QueryLists.read(queries, chosen, protocol.split)
-    if not protocol.relation:
-        return None
-    source = f"relation {protocol.relation!r} of catalogue {job.whole.name!r}"
-    return QueryLists.of_relation(job.relation(protocol.relation), chosen, protocol.split, source)
-
-
 def _triplets(job: _Job, protocol: TripletProtocol) -> TripletsResult:
-    table = job.relation(protocol.relation)
-    source = f"relation {protocol.relation!r} of catalogue {job.whole.name!r}"
     ours = job.embedder.attributes
-    every = triplets_of(table, protocol.split, source)
-    text = every.filter(pc.is_in(every["attribute"], pa.array(ours)))
-    if not text.num_rows:
-        found = ", ".join(every["attribute"].unique().to_pylist())
-        raise CatalogueError(f"{source} has none of the run's attributes ({', '.join(ours)}); found: {found}")
-    named = pa.chunked_array([chunk for role in ROLES for chunk in text[role].chunks], pa.string()).unique()
-    part = job.whole.take(pc.is_in(job.whole.images["image"], named).to_numpy())
-    vectors, missing = job.embed(part)
-    return triplet_prediction(vectors, ours, part, table, protocol.split, missing=missing, source=source, seed=job.seed)
+    part = triplet_part(job.whole, protocol, ours)
+    vectors, missing = job.embed(part.images)
+    return triplet_prediction(
+        vectors,
+        ours,
+        part.images,
+        part.triplets,
+        protocol.split,
+        missing=missing,
+        source=part.source,
+        seed=job.seed,
+    )
 
 
 def _items(job: _Job, protocol: ItemProtocol, distractors: Sequence[int]) -> ItemResult:
-    whole = job.whole.with_splits(job.embedder.config.recipe.data.split_seed)
-    selection = select(whole, protocol)
-    rows = np.unique(np.concatenate([selection.query, selection.gallery]))
-    part = whole.take(rows)
-    query, gallery = (np.searchsorted(rows, side) for side in (selection.query, selection.gallery))
-    vectors, missing = job.embed(part)
+    part = item_part(job.whole, protocol, job.embedder.config.recipe)
+    vectors, missing = job.embed(part.images)
     result = instance_retrieval(
-        vectors.reshape(len(part), -1),
-        part,
+        vectors.reshape(len(part.images), -1),
+        part.images,
         protocol,
-        selection=replace(selection, query=query, gallery=gallery),
+        selection=part.selection,
         missing=missing,
         distractors=distractors,
         seed=job.seed,
     )
-    return replace(result, rows=rows[result.rows])
+    return replace(result, rows=part.rows[result.rows])
 
 
 def _refuse(task: str, **given: Any) -> None:

@@ -17,7 +17,7 @@ from lapel.losses import (
     pair_loss,
     triplet_loss,
 )
-from lapel.models.agman import AGMAN
+from lapel.models.base import AttributeNetwork, Triplets
 
 
 class Objective(nn.Module):
@@ -29,7 +29,7 @@ class Objective(nn.Module):
         values: values of each attribute.
     """
 
-    def __init__(self, model: AGMAN, config: TrainingConfig, values: Sequence[int]) -> None:
+    def __init__(self, model: AttributeNetwork, config: TrainingConfig, values: Sequence[int]) -> None:
         super().__init__()
         self.model = model
         self.config = config
@@ -48,30 +48,27 @@ class Objective(nn.Module):
         self.numbers: Tensor
         self.register_buffer("numbers", torch.arange(len(values)), persistent=False)
 
-    def forward(self, images: Tensor, labels: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, images: Tensor, labels: Triplets | Sequence[Tensor]) -> Tensor:
         """Loss of one batch.
 
         Args:
             images: normalised; (3, B, 3, H, W) anchors, positives, negatives, or (B, 3, H, W) for every pair.
-            labels: attribute of each triplet (B,), or per attribute a multi-hot (B, V_a) matrix.
+            labels: attributes and values of each triplet, or per attribute a multi-hot (B, V_a) matrix.
         """
-        if isinstance(labels, Tensor):
+        if isinstance(labels, Triplets):
             return self._triplets(images, labels)
         return self._pairs(images, labels)
 
-    def _triplets(self, images: Tensor, attributes: Tensor) -> Tensor:
-        """The paper's. Three forwards, as in the official code: each role has its own batch statistics."""
-        vectors, logits = [], []
-        for role in images:
-            features = self.model.features(role)
-            every = self.model.embed(features, self.numbers)
-            vectors.append(every[torch.arange(len(every), device=every.device), attributes])
-            logits.append(features.logits)
-        anchor, positive, negative = vectors
-        loss = triplet_loss((anchor * positive).sum(-1), (anchor * negative).sum(-1), self.config.margin)
+    def _triplets(self, images: Tensor, targets: Triplets) -> Tensor:
+        """The papers'. Three forwards, as in the official code: each role has its own batch statistics."""
+        roles = [self.model.features(role) for role in images]
+        loss = self.model.triplet_objective(roles, targets, self.config.margin)
+        if loss is None:
+            anchor, positive, negative = (self.model.embed_each(found, targets.attributes) for found in roles)
+            loss = triplet_loss((anchor * positive).sum(-1), (anchor * negative).sum(-1), self.config.margin)
         if self.combine is None:
             return loss
-        classes = torch.stack([attribute_loss(found, attributes) for found in logits if found is not None]).mean()
+        classes = torch.stack([attribute_loss(found.logits, targets.attributes) for found in roles]).mean()
         combined: Tensor = self.combine([loss, self.config.class_weight * classes])
         return combined
 
@@ -83,7 +80,7 @@ class Objective(nn.Module):
         loss = pair_loss(every, tags, self.config.temperature)
         if self.proxies is not None:
             loss = loss + self.config.proxy_weight * self.proxies(every, tags)
-        if self.combine is None or features.logits is None:
+        if self.combine is None or getattr(features, "logits", None) is None:
             return loss
         labelled = torch.stack([hot.any(1) for hot in labels], 1)
         combined: Tensor = self.combine(

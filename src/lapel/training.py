@@ -14,30 +14,32 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import lightning_fabric
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lapel.catalogue import Catalogue
-from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state
+from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state, start_from
 from lapel.config import Recipe, TrainingConfig
 from lapel.errors import CatalogueError, RecipeError
 from lapel.evaluation.record import versions
-from lapel.feed import Feed
+from lapel.feed import Feed, given_triplets
 from lapel.image_source import ImageSource
 from lapel.images import Preprocessing
 from lapel.interrupt import uninterrupted
 from lapel.journal import Journal
 from lapel.models import build
-from lapel.models.agman import AGMAN
+from lapel.models.base import AttributeNetwork
 from lapel.objective import Objective
+from lapel.optimiser import make_optimiser, moving, set_rate
 from lapel.progress import bar
 from lapel.runs import RunConfig, save_weights
-from lapel.validation import validate
+from lapel.stages import train_stages
+from lapel.validation import given_triplets as validation_triplets
+from lapel.validation import held_out, validate
 
 SAVE_SECONDS = 120.0
 
@@ -45,8 +47,9 @@ SAVE_SECONDS = 120.0
 def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = False) -> Path:
     """Train a recipe and leave a run folder.
 
-    The folder holds ``config.json``, ``model.safetensors`` (best validation MAP), ``last.safetensors`` (the state to
-    resume from), ``metrics.jsonl`` and TensorBoard events.
+    The folder holds ``config.json``, ``model.safetensors`` (best on the validation split), ``last.safetensors`` (the
+    state to resume from), ``metrics.jsonl`` and TensorBoard events. Of a recipe with stages the folder is that of the
+    last one, and ``stage1``, ... in it are those before.
 
     Args:
         recipe: what to do; ``recipe.data.catalogue`` must be set.
@@ -60,15 +63,17 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     Raises:
         CatalogueError: the catalogue cannot be read, or has nothing to train or validate on.
         RecipeError: the recipe does not fit the model, or another recipe trained in ``to``.
-        RunError: ``to`` already holds a run (without ``resume``), or its state is damaged.
+        RunError: ``to`` already holds a run (without ``resume``), its state is damaged, or the run to start from is.
         ImageError: too many images cannot be read.
     """
+    if recipe.stages:
+        return train_stages(recipe, Path(to), resume, lambda stage, run, go_on: train(stage, run, go_on, quiet))
     run, settings = Path(to), recipe.training
     catalogue, attributes = training_data(recipe)
-    training, validation = catalogue.split("train"), catalogue.split("val")
+    training, validation = catalogue.split("train"), held_out(catalogue, attributes)
     values = {name: training.values(name) for name in attributes}
     fabric = start_fabric(settings)
-    recipe = replace(recipe, data=replace(recipe.data, catalogue=str(Path(recipe.data.catalogue).resolve())))
+    recipe = _whole_paths(recipe)
     check_folder(run, recipe, resume)
     fabric.barrier()
     lightning_fabric.seed_everything(settings.seed, verbose=False)
@@ -77,6 +82,11 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     model = build_model(recipe, len(attributes), restored)
     pre = preprocessing(recipe, model)
     check_size(model, pre)
+    if recipe.model.init and not restored:
+        start_from(model, recipe.model.init)
+    labels = [training.multi_hot(name, found) for name, found in values.items()]
+    feed = Feed(recipe, training, labels, list(values), pre, fabric)
+    digest = training.digest() + validation.digest() + feed.digest()
     config = RunConfig(
         {"name": recipe.model.name, "trunk": recipe.model.trunk, "dim": model.dim}
         | {"trunk_options": recipe.model.trunk_options, "options": recipe.model.options},
@@ -87,7 +97,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
             "catalogue": catalogue.name,
             "train": len(training),
             "val": len(validation),
-            "digest": hashlib.sha256((training.digest() + validation.digest()).encode()).hexdigest(),
+            "digest": hashlib.sha256(digest.encode()).hexdigest(),
             "versions": versions(),
         },
     )
@@ -95,14 +105,17 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         check_catalogue(run, config)
     objective = Objective(model, settings, [len(found) for found in values.values()])
     optimiser = make_optimiser(objective, settings)
-    average = AveragedModel(model, use_buffers=True, avg_fn=_moving(settings)) if settings.average else None
-    objective_, optimiser = fabric.setup(objective.to(memory_format=torch.channels_last), optimiser)
+    average = AveragedModel(model, use_buffers=True, avg_fn=moving(settings)) if settings.average else None
+    objective_ = objective.to(memory_format=torch.channels_last)
+    trainable = any(parameter.requires_grad for parameter in objective.parameters())
+    if trainable:
+        objective_, optimiser = fabric.setup(objective_, optimiser)
+    else:
+        objective_.to(fabric.device)
     if average is not None:
         average = average.to(fabric.device).to(memory_format=torch.channels_last)
 
-    labels = [training.multi_hot(name, found) for name, found in values.items()]
-    feed = Feed(recipe, training, labels, list(values), pre, fabric)
-    held_out = ImageSource(
+    unseen = ImageSource(
         validation.paths(),
         pre,
         validation.boxes(),
@@ -115,6 +128,8 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     journal = Journal(run, state.step, state.validated, enabled=fabric.is_global_zero)
 
     total = max(settings.epochs, math.ceil(settings.min_steps / feed.steps)) * feed.steps
+    if not trainable:
+        total = 0  # the frozen trunk: it is measured and kept as it is
     clock, saved, whole = time.monotonic() - state.elapsed, time.monotonic(), True
     with bar("img", quiet or not fabric.is_global_zero) as progress:
         task = progress.add_task("training", total=total * feed.images, completed=state.step * feed.images, note="")
@@ -123,14 +138,15 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                 if _due(state, settings, feed.steps, total):
                     journal.check(state)
                     if fabric.is_global_zero:
-                        kept = cast(AGMAN, average.module) if average is not None else objective.model
-                        score = validate(kept, config, held_out, validation, run, fabric)
+                        kept = objective.model if average is None else cast(AttributeNetwork, average.module)
+                        score = validate(kept, config, unseen, validation, run, fabric)
                         epoch = math.ceil(state.step / feed.steps)
                         journal.validation(state, epoch, score)
                         # Saved before the state: a crash in between repeats this validation, to the same end.
-                        if score["map"] > state.best:
+                        measure, figure = next(iter(score.items()))
+                        if figure > state.best:
                             save_weights(run, kept.state_dict(), config, {"step": state.step, "epoch": epoch} | score)
-                            state.best = score["map"]
+                            state.best, state.measure = figure, measure
                     state.validated = state.step
                     if fabric.is_global_zero:
                         save_state(run, objective, optimiser, average, state)
@@ -144,7 +160,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                         whole = False
                         state.elapsed = time.monotonic() - clock
                         share = _share(state, total, settings, fabric)
-                        _set_rate(optimiser, settings, share, state.step // feed.steps)
+                        set_rate(optimiser, settings, share, state.step // feed.steps)
                         torch.manual_seed(settings.seed * 1_000_003 + state.step)
                         loss = objective_(images, targets)
                         optimiser.zero_grad()
@@ -178,7 +194,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                 save_state(run, objective, optimiser, average, state)
             raise
         finally:
-            journal.close(feed.failures + held_out.failures)
+            journal.close(feed.failures + unseen.failures)
         done = state.step * feed.images
         progress.update(task, completed=done, total=done, note=_note(journal, state))
     return run
@@ -193,8 +209,40 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
     if not recipe.data.catalogue:
         raise RecipeError("the recipe names no catalogue: --set data.catalogue=PATH/catalogue.csv")
     catalogue = Catalogue.read(recipe.data.catalogue, recipe.data.attributes or None)
-    catalogue = catalogue.with_splits(recipe.data.split_seed).with_validation(recipe.data.split_seed)
-    training, validation = catalogue.split("train"), catalogue.split("val")
+    catalogue = catalogue.with_splits(recipe.data.split_seed)
+    asked = validation_triplets(catalogue)
+    if asked is None:
+        catalogue = catalogue.with_validation(recipe.data.split_seed)
+    training = catalogue.split("train")
+    chosen = _trainable(recipe, catalogue, training)
+    if asked is not None:
+        if not set(chosen) & (told := set(asked["attribute"].unique().to_pylist())):
+            raise CatalogueError(
+                f"catalogue {catalogue.name!r} has nothing to validate on: its triplets of split 'val' are of "
+                f"{', '.join(map(str, told))}, to train are {', '.join(chosen)}"
+            )
+        return catalogue, chosen
+    validation = catalogue.split("val")
+    if not any((validation.multi_hot(name).any(0)).sum() >= 2 for name in chosen):
+        raise CatalogueError(
+            f"catalogue {catalogue.name!r} has nothing to validate on: its split 'val' shows two values of none of "
+            f"{', '.join(chosen)}"
+        )
+    return catalogue, chosen
+
+
+def _trainable(recipe: Recipe, catalogue: Catalogue, training: Catalogue) -> list[str]:
+    """Return the attributes to train; what is asked for and cannot be is an error."""
+    if recipe.training.batching == "triplets" and recipe.training.sampler == "given":
+        _, places = given_triplets(training, catalogue.attributes)
+        listed = [name for number, name in enumerate(catalogue.attributes) if (places == number).any()]
+        for name in recipe.data.attributes:
+            if name not in listed:
+                raise CatalogueError(
+                    f"attribute {name!r} cannot be trained: the catalogue gives no triplets of it for the split "
+                    f"'train', only of {', '.join(listed)}"
+                )
+        return listed
     chosen = []
     for name in catalogue.attributes:
         sizes = training.multi_hot(name).sum(0)
@@ -210,12 +258,14 @@ def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
             f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training "
             "images each. 'lapel data check' lists the counts"
         )
-    if not any((validation.multi_hot(name).any(0)).sum() >= 2 for name in chosen):
-        raise CatalogueError(
-            f"catalogue {catalogue.name!r} has nothing to validate on: its split 'val' shows two values of none of "
-            f"{', '.join(chosen)}"
-        )
-    return catalogue, chosen
+    return chosen
+
+
+def _whole_paths(recipe: Recipe) -> Recipe:
+    """Return it with absolute paths, as the run records them."""
+    data = replace(recipe.data, catalogue=str(Path(recipe.data.catalogue).resolve()))
+    init = recipe.model.init and str(Path(recipe.model.init).resolve())
+    return replace(recipe, data=data, model=replace(recipe.model, init=init))
 
 
 def start_fabric(settings: TrainingConfig) -> Fabric:
@@ -243,21 +293,21 @@ def use_bf16(precision: str) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def build_model(recipe: Recipe, attributes: int, restored: bool) -> AGMAN:
+def build_model(recipe: Recipe, attributes: int, restored: bool) -> AttributeNetwork:
     """Build the recipe's model; resuming needs no pretrained weights, they are in the state."""
     spec = recipe.model
     weights: bool | str = not restored and {"hub": True, "none": False}.get(spec.weights, spec.weights)
     return build(spec.name, attributes, spec.trunk, weights, trunk_options=spec.trunk_options, **spec.options)
 
 
-def preprocessing(recipe: Recipe, model: AGMAN) -> Preprocessing:
+def preprocessing(recipe: Recipe, model: AttributeNetwork) -> Preprocessing:
     """The run's preprocessing: the recipe's frame, the recipe's or the trunk's normalisation."""
     image, spec = recipe.image, recipe.model
     mean, std = spec.mean or model.trunk.mean, spec.std or model.trunk.std
-    return Preprocessing(image.height, image.width, image.resize, tuple(mean), tuple(std))  # type: ignore[arg-type]
+    return Preprocessing(image.height, image.width, image.resize, tuple(mean), tuple(std))
 
 
-def check_size(model: AGMAN, pre: Preprocessing) -> None:
+def check_size(model: AttributeNetwork, pre: Preprocessing) -> None:
     """Refuse a trunk that cannot take the recipe's images, before any of them is read.
 
     Raises:
@@ -273,60 +323,25 @@ def check_size(model: AGMAN, pre: Preprocessing) -> None:
         ) from error
 
 
-def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW; trunk, head and value proxies have their own rates. Norms, biases and scalars do not decay."""
-    trunk = {id(parameter) for parameter in objective.model.trunk.parameters()}
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for parameter in objective.parameters():
-        if parameter.requires_grad:
-            rate = settings.lr if id(parameter) in trunk else settings.head_lr or settings.lr
-            if objective.proxies is not None and parameter is objective.proxies.proxies:
-                rate = settings.proxy_lr or rate
-            decay = settings.weight_decay if settings.optimiser == "adamw" and parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    listed = [
-        {"params": found, "lr": rate, "base": rate, "weight_decay": decay} for (rate, decay), found in groups.items()
-    ]
-    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(listed)
-
-
-def _moving(settings: TrainingConfig) -> Any:
-    def mean(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        # Short memory at first, or the random start would stay in the average for long.
-        decay = min(settings.average, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(new, old, decay) if old.is_floating_point() else new
-
-    return mean
-
-
 def _due(state: State, settings: TrainingConfig, steps: int, total: int) -> bool:
     """Whether the weights as they are have a validation to come."""
+    if total == 0:
+        return state.best == -math.inf
     end = state.done or state.step >= total or state.step % (steps * settings.validate_every) == 0
     return end and state.validated < state.step
 
 
 def _share(state: State, total: int, settings: TrainingConfig, fabric: Fabric) -> float:
     """Share of the training done, by steps or by the time limit, whichever is further; the same on every process."""
-    share = state.step / total
+    share = state.step / max(total, 1)
     if settings.minutes > 0:
         share = max(share, state.elapsed / (60 * settings.minutes))
         share = float(fabric.broadcast(share))
     return min(share, 1.0)
 
 
-def _set_rate(optimiser: Any, settings: TrainingConfig, share: float, epoch: int) -> None:
-    if settings.schedule == "step":
-        factor = settings.decay ** (epoch // settings.decay_every)
-    elif share < settings.warmup:
-        factor = max(share / settings.warmup, 0.01)
-    else:
-        factor = 0.5 * (1 + math.cos(math.pi * (share - settings.warmup) / (1 - settings.warmup)))
-    for group in optimiser.param_groups:
-        group["lr"] = group["base"] * factor
-
-
 def _note(journal: Journal, state: State) -> str:
     parts = [f"loss {journal.loss:.3f}"] if math.isfinite(journal.loss) else []  # none yet since a resume
-    parts += [f"val MAP {state.best:.1f}"] if state.best > -math.inf else []
+    name = {"map": "MAP"}.get(state.measure, state.measure)
+    parts += [f"val {name} {state.best:.1f}"] if state.best > -math.inf else []
     return ", ".join(parts)

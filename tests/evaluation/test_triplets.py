@@ -99,6 +99,9 @@ def test_a_relation_equals_its_rows(catalogue, vectors):
         assert (found.accuracy, found.triplets) == (plain.accuracy, int(mine.sum()))
         assert found.loss == pytest.approx(plain.loss)
         assert found.missing == int((~kept & (asked == name)).sum())
+        np.testing.assert_array_equal(found.places, np.flatnonzero(kept[asked == name]))
+        np.testing.assert_array_equal(found.right, plain.right)
+        assert found.right.mean() == found.accuracy
     everything = triplet_relation(vectors, rows[kept], np.array([NAMES.index(name) for name in asked[kept]]), 0.3)
     assert result.overall.accuracy == pytest.approx(everything.accuracy)
     assert result.overall.loss == pytest.approx(everything.loss)

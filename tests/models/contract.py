@@ -6,11 +6,31 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lapel.models import AttributeModel
+from lapel.models import AttributeNetwork, Triplets
 
 ATTRIBUTES = 3
+
+
+def alive(model: Any) -> Any:
+    """A fresh model in which mistakes show, in evaluation mode.
+
+    A residual branch that starts at zero hides what is inside it, and stored statistics of 0 and 1 a missing norm. They
+    become those of a batch, because the maps of deep random networks with others are the same for any image.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+        for norm in norms:
+            norm.momentum = None  # the mean of all batches: of this one
+        model.train().embed(model.features(torch.randn(8, 3, 96, 96)), torch.arange(model.attributes))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()
 
 
 class AttributeModelContract:
@@ -18,9 +38,17 @@ class AttributeModelContract:
 
     Attributes:
         invariant: parameters that may have a gradient of zero, because the embedding does not depend on them.
+        conditioned: whether the embedding depends on the attribute.
+        located: whether the attention depends on position and attribute; otherwise it must be 1/HW everywhere.
+        stride: of the attention maps.
+        own_loss: whether the model has a triplet objective of its own.
     """
 
     invariant: tuple[str, ...] = ()
+    conditioned = True
+    located = True
+    stride = 16
+    own_loss = False
 
     def build(self) -> Any:
         """A fresh model of ``ATTRIBUTES`` attributes; the same weights for the same state of torch's generator."""
@@ -30,19 +58,10 @@ class AttributeModelContract:
     def model(self) -> Any:
         torch.manual_seed(0)
         model = self.build()
-        # Attributes must differ for a mix-up to show, and batch statistics from 0 and 1 for a missing norm to show.
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                if name.endswith(("running_mean", "running_var")):
-                    buffer.copy_(torch.rand_like(buffer) * 0.5 + 0.5)
-            # A residual branch that starts at zero hides what is inside it.
-            for parameter in model.parameters():
-                if not parameter.any():
-                    parameter.normal_(0, 0.1)
-        return model.eval()
+        return alive(model)
 
     @torch.no_grad()
-    def ask(self, model: AttributeModel, images: Tensor, attributes: list[int]) -> tuple[Tensor, Tensor]:
+    def ask(self, model: AttributeNetwork, images: Tensor, attributes: list[int]) -> tuple[Tensor, Tensor]:
         """Embeddings and attention under some attributes."""
         features = model.features(images)
         numbers = torch.tensor(attributes)
@@ -55,7 +74,61 @@ class AttributeModelContract:
             alone, looked = self.ask(model, images, [number])
             torch.testing.assert_close(alone[:, 0], vectors[:, number], atol=1e-5, rtol=0)
             torch.testing.assert_close(looked[:, 0], maps[:, number], atol=1e-5, rtol=0)
-        assert (vectors[:, 0] - vectors[:, 1]).abs().max() > 1e-3, "attributes have embeddings of their own"
+        if self.conditioned:
+            assert (vectors[:, 0] - vectors[:, 1]).abs().max() > 1e-3, "attributes have embeddings of their own"
+        else:
+            assert torch.equal(vectors, vectors[:, :1].expand_as(vectors)), "one embedding for all attributes"
+
+    def test_attention_looks_somewhere_or_everywhere_alike(self, model: Any) -> None:
+        _, maps = self.ask(model, torch.randn(2, 3, 96, 80), [0, 1, 2])
+        even = torch.full_like(maps, 1 / maps[0, 0].numel())
+        if self.located:
+            assert (maps / even - 1).abs().max() > 1e-3, "places differ"
+            assert (maps[:, 0] / maps[:, 1] - 1).abs().max() > 1e-3, "attributes look elsewhere"
+        else:
+            assert torch.equal(maps, even)
+
+    @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+    def test_each_image_under_its_own_attribute(self, model: Any, training: bool) -> None:
+        images, numbers = torch.randn(5, 3, 96, 96), torch.tensor([2, 0, 1, 1, 2])
+        with torch.no_grad():
+            features = model.train(training).features(images)
+            torch.manual_seed(3)
+            found = model.embed_each(features, numbers)
+            torch.manual_seed(3)
+            every = model.embed(features, torch.arange(ATTRIBUTES))
+        assert found.shape == (5, model.dim)
+        torch.testing.assert_close(found, every[torch.arange(5), numbers], atol=1e-5, rtol=0)
+
+    def test_its_own_loss_falls_as_the_positive_comes_nearer(self, model: Any) -> None:
+        """From the negative's image to the anchor's own."""
+        generator = torch.Generator().manual_seed(5)
+        anchor, other = torch.randn(2, 6, 3, 96, 96, generator=generator)
+        targets = Triplets(torch.tensor([0, 1, 2, 2, 1, 0]), torch.tensor([[0, 0, 1]]).repeat(6, 1))
+
+        def loss(positive: Tensor) -> Tensor | None:
+            roles = [model.features(images) for images in (anchor, positive, other)]
+            found: Tensor | None = model.triplet_objective(roles, targets, 0.2)
+            return found
+
+        far = loss(other)
+        if not self.own_loss:
+            assert far is None
+            return
+        near = loss(anchor)
+        assert far is not None
+        assert near is not None
+        assert far.shape == near.shape == ()
+        assert torch.isfinite(far)
+        assert near < far
+        far.backward()
+        grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        assert grads
+        assert all(torch.isfinite(grad).all() for grad in grads)
+
+    def test_images_have_embeddings_of_their_own(self, model: Any) -> None:
+        vectors, _ = self.ask(model, torch.randn(2, 3, 96, 96), [0, 1, 2])
+        assert (vectors[0] - vectors[1]).abs().amax(-1).min() > 1e-3
 
     def test_the_trunk_runs_once_whatever_is_asked(self, model: Any) -> None:
         runs: list[int] = []
@@ -75,8 +148,8 @@ class AttributeModelContract:
         assert vectors.shape == (batch, 3, model.dim)
         assert vectors.dtype == torch.float32
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(batch, 3))
-        height, width = -(-size[0] // 16), -(-size[1] // 16)
-        assert maps.shape == (batch, 3, height, width), "at stride 16, whatever the input's shape"
+        height, width = -(-size[0] // self.stride), -(-size[1] // self.stride)
+        assert maps.shape == (batch, 3, height, width), "at its stride, whatever the input's shape"
         assert maps.min() >= 0
         torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(batch, 3))
 

@@ -144,11 +144,34 @@ def test_embed_paths_crops_by_box(embedder: Embedder, photos: list[Path]) -> Non
     np.testing.assert_allclose(found, embedder.embed([crop, photos[1]]), atol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_attention_of_files_is_that_of_their_images(
+    batch_size: int, embedder: Embedder, photos: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("<html>")
+    paths, boxes = [photos[0], broken, *photos[1:]], [(10.0, 20.0, 50.0, 60.0), *[None] * 5]
+    options = {"batch_size": batch_size, "max_failed": 0.5}
+    pieces = list(embedder.attention_paths(paths, boxes, **options, attributes=["pattern", "neckline"]))
+    assert np.concatenate([rows for rows, _ in pieces]).tolist() == [0, 2, 3, 4, 5]
+    found = np.concatenate([maps for _, maps in pieces])
+    with Image.open(photos[0]) as picture:
+        crop = picture.crop((10, 20, 50, 60))
+    expected = embedder.attention([crop, *photos[1:]], ["pattern", "neckline"])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [failure.path for failure in embedder.failures] == [broken]
+    assert next(iter(embedder.attention_paths(photos)))[1].shape[1] == 3
+    assert list(embedder.attention_paths([])) == []
+
+
 def test_mistakes_are_named(embedder: Embedder, photos: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run run: unknown attribute 'neklin'; did you mean 'neckline'"):
         embedder.embed(photos, attributes=["neklin"])
     with pytest.raises(RunError, match="unknown attribute 'color'; did you mean 'colour'"):
         embedder.attention(photos, attributes=["color"])
+    with pytest.raises(RunError, match="unknown attribute 'color'; did you mean 'colour'"):
+        list(embedder.attention_paths(photos, attributes=["color"]))
     with pytest.raises(ImageError):
         embedder.embed([tmp_path / "nowhere.jpg"])
     with pytest.raises(ImageError, match="cannot be read"):

@@ -28,7 +28,10 @@ _EDGE, _PAD, _LEADING = 5, 18, 1.3
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet. ``right`` is None where nobody knows; scores and labels are per attribute."""
+    """One picture of a sheet. ``right`` is None where nobody knows; scores and labels are per attribute.
+
+    ``tag`` stands in the corner in place of the rank.
+    """
 
     image: Picture
     caption: str = ""
@@ -37,6 +40,7 @@ class Tile:
     scores: Mapping[str, float] = field(default_factory=dict)
     right: bool | None = None
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tag: str = ""
 
     @classmethod
     def of(cls, hit: Any, value: str = "", right: bool | None = None, attributes: Iterable[str] = ()) -> Tile:
@@ -143,7 +147,7 @@ def _draw(canvas: Image.Image, tile: Tile, place: tuple[int, int], side: int, ra
         name = Path(tile.image).name if isinstance(tile.image, str | Path) else ""
         for step, text in enumerate(filter(None, ("no picture", str(error), name))):
             _write(draw, (left + 14, top + tall / 2 + 20 * (step - 1.5)), text, 13, _MUTED, side - 28)
-    label = "query" if rank is None else str(rank)
+    label = tile.tag or ("query" if rank is None else str(rank))
     wide = max(24, int(_font(14).getlength(label)) + 14)
     draw.rectangle((left, top, left + wide, top + 24), fill=frame)
     draw.text((left + wide / 2, top + 12), label, "white", _font(14), anchor="mm")
@@ -163,6 +167,7 @@ def sheet(
     *,
     rows: Sequence[tuple[Any, Sequence[Any]]] | None = None,
     title: str = "",
+    headings: Sequence[str] = (),
     columns: int = 5,
     side: int = 200,
 ) -> Image.Image:
@@ -174,6 +179,7 @@ def sheet(
         path: where to write the sheet, as the suffix says (PNG, JPEG, WebP); None to only return it.
         rows: several (query, hits) in one sheet, in place of ``query`` and ``hits``.
         title: a line on top.
+        headings: a line above each of ``rows``.
         columns: results side by side; more results wrap under the first ones.
         side: width of a result in pixels; the query is half as large again.
 
@@ -187,10 +193,14 @@ def sheet(
     top = _PAD + (34 if title else 0)
     plan: list[tuple[Tile, tuple[int, int], int, int | None, bool]] = []
     rules: list[int] = []
+    said: list[tuple[int, str]] = []
     for number, (asked, found) in enumerate(pairs):
         if number:
             rules.append(top)
             top += _PAD
+        if headings:
+            said.append((top - 4, headings[number]))
+            top += 26
         plan.append((asked, (_PAD, top), large, None, False))
         judged = any(tile.right is not None for tile in found)  # no marks where there is nothing to tell
         y = top
@@ -205,6 +215,8 @@ def sheet(
     draw = ImageDraw.Draw(canvas)
     if title:
         _write(draw, (_PAD, _PAD - 4), title, 22, _INK, width - 2 * _PAD)
+    for y, text in said:
+        _write(draw, (_PAD, y), text, 16, _INK, width - 2 * _PAD)
     for y in rules:
         draw.line((_PAD, y, width - _PAD, y), fill=_LINE, width=1)
     for part in plan:

@@ -5,8 +5,6 @@ No network, no script, no second file: style is inline and pictures are embedded
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -14,15 +12,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from lapel.errors import ImageError
-from lapel.evaluation.figures import Picture, colours, open_picture
+from lapel.evaluation.markup import TEMPLATES, VERDICTS, bar, image, interval, percent, style, words
+from lapel.evaluation.markup import record as footnote
+from lapel.evaluation.overlays import Picture
 from lapel.files import atomic_write
-
-_TEMPLATE = Path(__file__).parent / "templates" / "page.html"
-_VERDICTS = {True: ("right", "✓"), False: ("wrong", "✗"), None: ("unknown", "–")}
 
 
 @dataclass(frozen=True)
@@ -79,65 +74,42 @@ def write_page(
         LapelError: the page cannot be written.
     """
     path = Path(path)
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    page = Template((TEMPLATES / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         summary=escape(summary or _summary(result)),
-        scale=_scale(),
+        style=style(),
         table=_table(result) if result else "",
         queries=_queries(queries),
         steps=_steps(next_steps),
-        record=_record(record or {}),
+        record=footnote(record or {}),
     )
     atomic_write(path, page)
     return path
-
-
-def _percent(value: Any, digits: int = 1) -> str:
-    return "–" if value is None or value != value else f"{float(value):.{digits}f}"
 
 
 def _summary(result: Mapping[str, Any] | None) -> str:
     if not result:
         return ""
     overall = result["overall"]
-    text = f"Overall MAP {_percent(overall['map'])} %"
+    text = f"Overall MAP {percent(overall['map'])} %"
     if overall.get("low") is not None:
-        text += f" (95 % interval {_percent(overall['low'])} to {_percent(overall['high'])})"
+        text += f" (95 % interval {percent(overall['low'])} to {percent(overall['high'])})"
     if overall.get("chance") is not None:
-        text += f", where chance gives {_percent(overall['chance'])} %"
+        text += f", where chance gives {percent(overall['chance'])} %"
     if overall.get("queries"):
         text += f"; {overall['queries']:,} queries over {len(result['attributes'])} attributes"
     return text + "."
 
 
-def _bar(entry: Mapping[str, Any]) -> str:
-    """Draw one row's figures; the numbers stand beside it, so screen readers are spared it."""
-    parts = [f'<i class="fill" style="width:{_clip(entry["map"]):.2f}%"></i>']
-    if entry.get("low") is not None and entry.get("high") is not None:
-        low, high = _clip(entry["low"]), _clip(entry["high"])
-        parts.append(f'<i class="span" style="left:{low:.2f}%;width:{max(high - low, 0.4):.2f}%"></i>')
-    if entry.get("chance") is not None:
-        parts.append(f'<i class="chance" style="left:{_clip(entry["chance"]):.2f}%"></i>')
-    return f'<span class="bar" aria-hidden="true">{"".join(parts)}</span>'
-
-
-def _clip(value: Any) -> float:
-    number = float(value) if value is not None else 0.0
-    return min(100.0, max(0.0, number)) if number == number else 0.0
-
-
 def _row(name: str, entry: Mapping[str, Any], kind: str = "") -> str:
-    interval = (
-        f"{_percent(entry['low'])}–{_percent(entry['high'])}"
-        if entry.get("low") is not None and entry.get("high") is not None
-        else "–"
-    )
+    ends = entry.get("low"), entry.get("high")
+    drawn = bar(entry["map"], *ends, entry.get("chance"))
     counts = [f"{entry[key]:,}" if entry.get(key) is not None else "–" for key in ("queries", "candidates")]
     return (
-        f'<tr{kind}><th scope="row">{escape(_words(name))}</th>'
-        f'<td class="num strong">{_percent(entry["map"])}</td>'
-        f'<td class="drawn">{_bar(entry)}</td><td class="num">{interval}</td>'
-        f'<td class="num">{_percent(entry.get("chance"))}</td>'
+        f'<tr{kind}><th scope="row">{escape(words(name))}</th>'
+        f'<td class="num strong">{percent(entry["map"])}</td>'
+        f'<td class="drawn">{drawn}</td><td class="num">{interval(*ends)}</td>'
+        f'<td class="num">{percent(entry.get("chance"))}</td>'
         f'<td class="num wide">{counts[0]}</td><td class="num wide">{counts[1]}</td></tr>'
     )
 
@@ -161,34 +133,6 @@ def _table(result: Mapping[str, Any]) -> str:
     )
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _picture(source: Picture, alt: str, side: int) -> str:
-    """Return an <img> with the picture embedded, or a tile with the reason why there is none."""
-    try:
-        image = open_picture(source, side)
-    except ImageError as error:
-        reason = escape(str(error))
-        return f'<span class="missing" role="img" aria-label="{escape(alt)}">no picture: {reason}</span>'
-    return (
-        f'<img src="{_embed(image)}" alt="{escape(alt)}" width="{image.width}" height="{image.height}" '
-        'loading="lazy" decoding="async">'
-    )
-
-
-def _embed(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def _scale() -> str:
-    """Return the attention colours as the stops of a CSS gradient."""
-    return ", ".join(f"rgb({r} {g} {b})" for r, g, b in colours(np.linspace(0.0, 1.0, 9)).tolist())
-
-
 def _queries(queries: Sequence[QueryView]) -> str:
     if not queries:
         return ""
@@ -201,13 +145,13 @@ def _queries(queries: Sequence[QueryView]) -> str:
 
 
 def _query(number: int, query: QueryView) -> str:
-    attribute, value = _words(query.attribute), query.value
+    attribute, value = words(query.attribute), query.value
     alt = f"Query photograph, {attribute} {value}".rstrip()
     caption = f"Query: {value}" if value else "Query"
-    asked = f"<figure>{_picture(query.image, alt, 520)}<figcaption>{escape(caption)}</figcaption></figure>"
+    asked = f"<figure>{image(query.image, alt, 520)}<figcaption>{escape(caption)}</figcaption></figure>"
     if query.overlay is not None:
         asked += (
-            f"<figure>{_picture(query.overlay, f'Where the model looks for {attribute}', 520)}"
+            f"<figure>{image(query.overlay, f'Where the model looks for {attribute}', 520)}"
             f"<figcaption>Where it looks for {escape(attribute)}</figcaption>"
             '<div class="scale" aria-hidden="true">less<i></i>more</div></figure>'
         )
@@ -223,16 +167,16 @@ def _query(number: int, query: QueryView) -> str:
 
 
 def _hit(rank: int, query: QueryView, hit: HitView) -> str:
-    verdict, mark = _VERDICTS[hit.right]
-    words = {"right": "right", "wrong": "wrong", "unknown": "not labelled"}[verdict]
-    scores = "; ".join(f"{_words(name)} {score:.3f}" for name, score in hit.scores.items())
-    facts = [f"rank {rank}", words, f"score {hit.score:.4f}", hit.value, hit.caption, scores]
+    verdict, mark = VERDICTS[hit.right]
+    said = {"right": "right", "wrong": "wrong", "unknown": "not labelled"}[verdict]
+    scores = "; ".join(f"{words(name)} {score:.3f}" for name, score in hit.scores.items())
+    facts = [f"rank {rank}", said, f"score {hit.score:.4f}", hit.value, hit.caption, scores]
     tip = ", ".join(filter(None, facts))
-    alt = f"Result {rank}, {words}: {hit.value or hit.caption or _words(query.attribute)}"
+    alt = f"Result {rank}, {said}: {hit.value or hit.caption or words(query.attribute)}"
     value = f" {escape(hit.value)}" if hit.value else ""
     caption = f'<span class="caption">{escape(hit.caption)}</span>' if hit.caption else ""
     return (
-        f'<li class="hit {verdict}" title="{escape(tip)}"><div class="frame">{_picture(hit.image, alt, 260)}'
+        f'<li class="hit {verdict}" title="{escape(tip)}"><div class="frame">{image(hit.image, alt, 260)}'
         f'<span class="rank" aria-hidden="true">{rank}</span>'
         f'<span class="mark" aria-hidden="true">{mark}</span></div>'
         f'<div class="text"><b>{hit.score:.3f}</b>{value}{caption}</div></li>'
@@ -258,24 +202,3 @@ def _steps(steps: Sequence[str]) -> str:
         + "".join(parts)
         + "</section>"
     )
-
-
-def _record(record: Mapping[str, Any]) -> str:
-    """Return the protocol record as a footnote; nested records are named ``outer.inner``."""
-    entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in _flat(record))
-    if not entries:
-        return ""
-    title = "Protocol record: what exactly was measured"
-    return f"<details><summary>{title}</summary><dl>{entries}</dl></details>"
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            found.append((f"{prefix}{name}", ", ".join(map(str, value)) or "none"))
-        else:
-            found.append((f"{prefix}{name}", "none" if value is None else str(value)))
-    return found

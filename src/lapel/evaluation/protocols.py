@@ -165,7 +165,7 @@ def attribute_retrieval(
     results: list[AttributeResult] = []
     reasons: dict[str, str] = {}
     for name in names:
-        listed = _sides(catalogue, name, queries, share, seed)
+        listed = sides_of(catalogue, name, queries, share, seed)
         if isinstance(listed, str):
             reasons[name] = listed
             continue
@@ -196,7 +196,7 @@ def attribute_retrieval(
     return RetrievalResult(counted, *overall, chance, source, reasons, aside)
 
 
-def _sides(catalogue: Catalogue, name: str, queries: QueryLists | None, share: float, seed: int) -> Sides | str:
+def sides_of(catalogue: Catalogue, name: str, queries: QueryLists | None, share: float, seed: int) -> Sides | str:
     """Return the queries and candidates of one attribute, or why there are none."""
     if queries is not None and name in queries.values:
         return queries.sides(name, np.zeros((len(catalogue), 0), bool))
@@ -223,7 +223,7 @@ def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000
     others = {result.attribute: result for result in second.attributes}
     for mine in first.attributes:
         if theirs := others.get(mine.attribute):
-            _, left, right = np.intersect1d(_keys(mine.rows), _keys(theirs.rows), return_indices=True)
+            _, left, right = np.intersect1d(query_keys(mine.rows), query_keys(theirs.rows), return_indices=True)
             if len(left):
                 pairs[mine.attribute] = (mine.aps[left], theirs.aps[right])
     if not pairs:
@@ -233,7 +233,7 @@ def compare(first: RetrievalResult, second: RetrievalResult, samples: int = 2000
     return gaps | {"overall": metrics.paired_difference(*sides, samples, seed)}
 
 
-def _keys(rows: Rows) -> Rows:
+def query_keys(rows: Rows) -> Rows:
     """Return a number per query: its row, and the how-manieth of that row it is, as lists may ask an image twice."""
     order = np.argsort(rows, kind="stable")
     ranked = rows[order]

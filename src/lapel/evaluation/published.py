@@ -1,12 +1,18 @@
 """The figures that AG-MAN's paper prints (tables 2 to 10), as printed, with what is known to be wrong in them.
 
-Of AHBN's tables no figure is known to us, so none is here.
+Beside them what ``lapel reproduce`` needs: the recipe of each row, and what the paper claims of its rows. Of AHBN's
+tables no figure is known to us, so none is here.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from lapel.errors import LapelError
 
 # Test queries per attribute of the split that every published FashionAI figure uses.
 FASHIONAI_QUERIES = {
@@ -24,6 +30,21 @@ FASHIONAI_QUERIES = {
 DEEPFASHION_SHARES = {"Texture": 0.18245, "Fabric": 0.26834, "Shape": 0.19858, "Part": 0.18498, "Style": 0.16566}
 
 
+# Test triplets per attribute of CSN's lists: 40,000 in each of the four.
+ZAPPOS_TRIPLETS = 160_000
+# (format, variant) of the catalogue's record; an empty variant is any.
+_DATA = {"FashionAI": ("asen", "FashionAI"), "DeepFashion": ("asen", "DeepFashion"), "Zappos50k": ("zappos50k", "")}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One ordering that a paper claims: row ``better`` is above row ``worse``, which ``says`` in words."""
+
+    better: str
+    worse: str
+    says: str
+
+
 @dataclass(frozen=True)
 class PublishedTable:
     """One table of a paper.
@@ -33,8 +54,11 @@ class PublishedTable:
         title: what it shows, in our words.
         dataset: on which data.
         columns: headings of the figures, in the paper's order.
-        rows: name of the row -> its figures as printed; percent, but for "Average loss".
+        rows: name of the row -> its figures as printed; percent, but for "Average loss". The last figure stands for
+            the row, and the last row is the one that the others are compared with.
         faults: what is known to be wrong or odd in print.
+        doubtful: rows with a figure that does not fit the others.
+        claims: orderings of rows that the paper claims with this table.
     """
 
     number: int
@@ -43,6 +67,36 @@ class PublishedTable:
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[float, ...]]
     faults: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = field(default=(), repr=False)
+
+    @property
+    def main(self) -> str:
+        """The row that the table is about."""
+        return [*self.rows][-1]
+
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Row -> the recipe that trains it."""
+        ending = "-zappos" if self.dataset == "Zappos50k" else ""
+        return {row: RECIPES[row] + ending for row in self.rows}
+
+    def own_data(self, record: Mapping[str, Any]) -> bool:
+        """Whether a catalogue with this record says that it is the data set of the table."""
+        form, variant = _DATA[self.dataset]
+        return record.get("format") == form and variant in ("", record.get("variant"))
+
+    def odd_queries(self, queries: Mapping[str, int]) -> str:
+        """What the numbers of test queries under each heading say against the paper's data; nothing if they fit.
+
+        A stand-in has the layout of its data set, so only its numbers tell that it is none.
+        """
+        total = sum(queries.values())
+        if self.dataset == "DeepFashion":
+            off = max(abs(queries.get(name, 0) / max(total, 1) - share) for name, share in DEEPFASHION_SHARES.items())
+            return f"the shares of its queries differ from the paper's by up to {off:.3f}" if off > 5e-4 else ""
+        expected = sum(FASHIONAI_QUERIES.values()) if self.dataset == "FashionAI" else ZAPPOS_TRIPLETS
+        return f"it asks {total:,} test queries, the paper {expected:,}" if total != expected else ""
 
 
 _FASHIONAI = (*FASHIONAI_QUERIES, "MAP")
@@ -50,6 +104,37 @@ _DEEPFASHION = (*DEEPFASHION_SHARES, "MAP")
 _PANT = "the column that holds the part-related attribute is headed 'Pant-related'"
 _ATTN = "AttnFashion: its five values imply a MAP of 6.6990, 6.8060 is printed; which of the six is wrong is not known"
 _BEST = "'classification loss only' is above the full model, although the text calls the full model best on both data"
+
+RECIPES = {
+    "CSN": "csn",
+    "ASENet_V2": "asenet_v2",
+    "AttnFashion": "attnfashion_style",
+    "AG-MAN": "agman",
+    "attention only": "agman-aga-only",
+    "H only": "agman-hierarchical-only",
+    "classification loss only": "agman-classification-only",
+    "without ASA": "agman-without-asa",
+    "without SA": "agman-without-sa",
+    "without ACA": "agman-without-aca",
+    "without CA": "agman-without-ca",
+}
+_PARTS = (
+    Claim("H only", "attention only", "the hierarchical feature helps alone"),
+    Claim("classification loss only", "attention only", "the classification loss helps alone"),
+    Claim("AG-MAN", "H only", "the classification loss helps beside the hierarchical feature"),
+    Claim("AG-MAN", "classification loss only", "the hierarchical feature helps beside the classification loss"),
+)
+_AGA_PARTS = tuple(Claim("AG-MAN", f"without {part}", f"{part} helps") for part in ("ASA", "SA", "ACA", "CA"))
+_ALONE = (
+    Claim("attention only", "ASENet_V2", "AG-MAN's attention beats ASENet_V2's"),
+    Claim("ASENet_V2", "AttnFashion", "ASENet_V2's attention beats AttnFashion's"),
+)
+
+
+def _chain(*rows: str) -> tuple[Claim, ...]:
+    """Claims of a table that ranks its rows, best first."""
+    return tuple(Claim(*pair, f"{pair[0]} is above {pair[1]}") for pair in itertools.pairwise(rows))
+
 
 # Rows that several tables repeat.
 _FULL = {"AG-MAN": (65.5674, 55.0840, 55.2060, 68.9536, 73.7867, 68.1758, 63.1985, 62.0777, 62.8788)}
@@ -76,6 +161,7 @@ _TABLES = (
             **_PEERS,
             **_FULL,
         },
+        claims=_chain("AG-MAN", "ASENet_V2", "AttnFashion", "CSN"),
     ),
     PublishedTable(
         3,
@@ -84,6 +170,8 @@ _TABLES = (
         _DEEPFASHION,
         {"CSN": (14.4546, 6.5021, 11.2555, 4.7751, 3.4673, 8.0747), **_DF_PEERS, **_DF_FULL},
         (_PANT, _ATTN),
+        ("AttnFashion",),
+        _chain("AG-MAN", "ASENet_V2", "CSN", "AttnFashion"),
     ),
     PublishedTable(
         4,
@@ -96,6 +184,7 @@ _TABLES = (
             "AttnFashion": (0.0664, 91.37),
             "AG-MAN": (0.0390, 93.32),
         },
+        claims=_chain("AG-MAN", "CSN", "ASENet_V2", "AttnFashion"),
     ),
     PublishedTable(
         5,
@@ -111,6 +200,7 @@ _TABLES = (
             ),
             **_FULL,
         },
+        claims=_PARTS,
     ),
     PublishedTable(
         6,
@@ -124,6 +214,7 @@ _TABLES = (
             **_DF_FULL,
         },
         (_PANT, _BEST),
+        claims=_PARTS,
     ),
     PublishedTable(
         7,
@@ -137,6 +228,7 @@ _TABLES = (
             "without CA": (65.6344, 54.6032, 52.5263, 65.9612, 71.7295, 67.6182, 61.2087, 61.8379, 61.4086),
             **_FULL,
         },
+        claims=_AGA_PARTS,
     ),
     PublishedTable(
         8,
@@ -151,6 +243,7 @@ _TABLES = (
             **_DF_FULL,
         },
         (_PANT,),
+        claims=_AGA_PARTS,
     ),
     PublishedTable(
         9,
@@ -158,6 +251,7 @@ _TABLES = (
         "FashionAI",
         _FASHIONAI,
         {**_PEERS, "attention only": _AGA},
+        claims=_ALONE,
     ),
     PublishedTable(
         10,
@@ -166,6 +260,21 @@ _TABLES = (
         _DEEPFASHION,
         {**_DF_PEERS, "attention only": _DF_AGA},
         (_PANT, _ATTN),
+        ("AttnFashion",),
+        _ALONE,
     ),
 )
 AGMAN = {table.number: table for table in _TABLES}
+
+
+def find_table(text: str | int) -> PublishedTable:
+    """Return a table by its number, as ``5``, ``table5`` or ``Table 5``.
+
+    Raises:
+        LapelError: no such table; the message lists them.
+    """
+    found = re.fullmatch(r"(?:table|tab\.?)?[\s_-]*(\d+)", str(text).strip().lower())
+    if found is None or int(found[1]) not in AGMAN:
+        listed = "; ".join(f"{table.number}: {table.title}, {table.dataset}" for table in _TABLES)
+        raise LapelError(f"no table {str(text)!r} to reproduce. AG-MAN's tables with figures are {listed}")
+    return AGMAN[int(found[1])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class TripletResult:
         loss: mean margin loss of the same triplets.
         triplets: how many were asked.
         missing: triplets left out because one of their images has no embedding.
+        right: (triplets,) bool, which were told right.
+        places: (triplets,) their places among the attribute's triplets as listed, those left out counted.
     """
 
     accuracy: float
@@ -41,6 +43,8 @@ class TripletResult:
     loss: float
     triplets: int
     missing: int = 0
+    right: Array = field(default_factory=lambda: np.zeros(0, bool), compare=False, repr=False)
+    places: Array = field(default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON, accuracy in percent with 4 decimals."""
@@ -159,11 +163,14 @@ def triplet_prediction(
     encoded = text["attribute"].combine_chunks().dictionary_encode()
     chosen: dict[str, Array] = {}
     gone: dict[str, int] = {}
+    kept_places: dict[str, Array] = {}
     for code, name in enumerate(encoded.dictionary.to_pylist()):
         listed = rows[encoded.indices.to_numpy() == code]
-        kept = listed[~absent[listed].any(axis=1)]
+        present = ~absent[listed].any(axis=1)
+        kept = listed[present]
         if len(kept):
             chosen[name], gone[name] = kept, len(listed) - len(kept)
+            kept_places[name] = np.flatnonzero(present)
         else:
             reasons[name] = f"all {len(listed)} triplets name an image without an embedding"
     if not chosen:
@@ -173,7 +180,10 @@ def triplet_prediction(
     similar = {
         name: _similarities(vectors, kept, np.full(len(kept), places[name]), chunk) for name, kept in chosen.items()
     }
-    each = {name: _result([found], margin, samples, seed, gone[name]) for name, found in similar.items()}
+    each = {
+        name: replace(_result([found], margin, samples, seed, gone[name]), places=kept_places[name])
+        for name, found in similar.items()
+    }
     overall = _result(list(similar.values()), margin, samples, seed, sum(gone.values()))
     return TripletsResult(each, overall, margin, f"{source}, split {split!r}", reasons)
 
@@ -229,7 +239,9 @@ def _result(groups: Sequence[Array], margin: float, samples: int, seed: int, mis
     accuracy = metrics.triplet_accuracy(similar[0], similar[1])
     interval = _interval([positive > negative for positive, negative in groups], samples, seed)
     loss = metrics.triplet_margin_loss(similar[0], similar[1], margin)
-    return TripletResult(accuracy, interval.low, interval.high, loss, similar.shape[1], missing)
+    right = similar[0] > similar[1]
+    places = np.arange(len(right))
+    return TripletResult(accuracy, interval.low, interval.high, loss, similar.shape[1], missing, right, places)
 
 
 def _interval(groups: Sequence[Array], samples: int, seed: int) -> Interval:

@@ -1,52 +1,57 @@
 """Models, built by name.
 
-An attribute model obeys one contract: ``features(images)`` runs the trunk once, then ``embed(features, attributes)``
-gives (B, A, D) for all attributes together and ``attention(features, attributes)`` gives (B, A, H, W).
+An attribute model obeys one contract, ``AttributeNetwork``: ``features(images)`` runs the trunk once, then
+``embed(features, attributes)`` gives (B, A, D) for all attributes together and ``attention(features, attributes)``
+gives (B, A, H, W).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import Any
 
 from lapel.errors import RecipeError, unknown
-from lapel.models.agman import AGMAN, Features
+from lapel.models.agman import AGMAN
+from lapel.models.asenet import ASENet, ASENetV2
+from lapel.models.asenpp import ASENPP
+from lapel.models.attnfashion import AttnFashionStyle
+from lapel.models.base import AttributeNetwork, Triplets
+from lapel.models.csn import CSN, OriginalCSN
+from lapel.models.frozen import FrozenTrunk
+from lapel.models.plain import TripletNetwork
+from lapel.models.rpf import RPF
 
-MODELS: dict[str, type[AGMAN]] = {"agman": AGMAN}
+__all__ = ["AGMAN", "MODELS", "AttributeNetwork", "Triplets", "build"]
 
-
-class AttributeModel(Protocol):
-    """The contract of attribute models; ``attributes`` below is an int64 tensor (A,) of attribute numbers."""
-
-    dim: int
-
-    def features(self, images: Tensor) -> Features:
-        """Images (B, 3, H, W) -> what every attribute shares."""
-
-    def embed(self, features: Features, attributes: Tensor) -> Tensor:
-        """-> (B, A, D) float32, L2-normalised."""
-
-    def attention(self, features: Features, attributes: Tensor) -> Tensor:
-        """-> (B, A, H, W), non-negative, summing to 1 over positions."""
+MODELS: dict[str, Callable[..., AttributeNetwork]] = {
+    "agman": AGMAN,
+    "asenet": ASENet,
+    "asenet_v2": ASENetV2,
+    "asenpp": ASENPP,
+    "attnfashion_style": AttnFashionStyle,
+    "csn": CSN,
+    "csn_original": OriginalCSN,
+    "frozen": FrozenTrunk,
+    "rpf": RPF,
+    "triplet": TripletNetwork,
+}
 
 
 def build(
     name: str,
     attributes: int | Sequence[str],
-    trunk: str = "resnet50",
+    trunk: str | None = None,
     pretrained: bool | Path | str = False,
     **options: Any,
-) -> AGMAN:
+) -> AttributeNetwork:
     """Build a model by name.
 
     Args:
         name: one of ``MODELS``.
         attributes: how many attributes, or their names.
-        trunk: timm name of the trunk.
+        trunk: timm name of the trunk; None takes the model's own: ResNet-50, ResNet-18 of ``csn_original``.
         pretrained: True (hub), a local ``.safetensors`` file, or False.
         options: the model's own options, see its class.
 
@@ -56,11 +61,8 @@ def build(
     if name not in MODELS:
         raise RecipeError(unknown("model", name, MODELS))
     kind = MODELS[name]
-    known = {
-        key: parameter.default
-        for key, parameter in inspect.signature(kind).parameters.items()
-        if key not in ("attributes", "trunk", "pretrained")
-    }
+    parameters = inspect.signature(kind).parameters
+    known = {key: one.default for key, one in parameters.items() if key not in ("attributes", "trunk", "pretrained")}
     for key, value in options.items():
         if key not in known:
             raise RecipeError(f"model {name!r}: {unknown('option', key, known)}")
@@ -74,6 +76,4 @@ def build(
     count = attributes if isinstance(attributes, int) else len(attributes)
     if count < 1:
         raise RecipeError(f"model {name!r} needs at least one attribute, found {count}")
-    model = kind(count, trunk, pretrained, **options)
-    assert isinstance(model, nn.Module)
-    return model
+    return kind(count, trunk or parameters["trunk"].default, pretrained, **options)

@@ -14,14 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lapel.errors import RecipeError
 from lapel.models.attention import (
     AttributeChannelAttention,
     AttributeSpatialAttention,
     MaskChannelAttention,
     SpatialAttention,
     SqueezeChannelAttention,
+    pool,
+    uniform,
 )
+from lapel.models.base import AttributeNetwork, check_option
 from lapel.models.trunks import Trunk, pooled
 
 
@@ -37,7 +39,7 @@ class Features(NamedTuple):
     logits: Tensor | None
 
 
-class AGMAN(nn.Module):
+class AGMAN(AttributeNetwork):
     """Attribute-guided multi-level attention network.
 
     Args:
@@ -79,15 +81,10 @@ class AGMAN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        rules = [
-            ("width", width >= 1, "at least 1", width),
-            ("ca", ca in ("mask", "squeeze", "none"), "mask, squeeze or none", ca),
-            ("sa_kernel", sa_kernel >= 1 and sa_kernel % 2 == 1, "odd", sa_kernel),
-            ("dropout", 0 <= dropout < 1, "from 0 to below 1", dropout),
-        ]
-        for key, right, expected, found in rules:
-            if not right:
-                raise RecipeError(f"model 'agman': expected option {key} to be {expected}, found {found!r}")
+        check_option("agman", "width", width >= 1, "at least 1", width)
+        check_option("agman", "ca", ca in ("mask", "squeeze", "none"), "mask, squeeze or none", ca)
+        check_option("agman", "sa_kernel", sa_kernel >= 1 and sa_kernel % 2 == 1, "odd", sa_kernel)
+        check_option("agman", "dropout", 0 <= dropout < 1, "from 0 to below 1", dropout)
         self.attributes = attributes
         self.dim = width
         self.trunk = Trunk(trunk, pretrained, trunk_options)
@@ -134,7 +131,7 @@ class AGMAN(nn.Module):
         """ASA maps of attributes (A,) -> (B, A, H, W), non-negative, summing to 1 over positions."""
         x = features.attended
         if self.asa is None:
-            return x.new_full((x.shape[0], len(attributes), *x.shape[-2:]), 1 / (x.shape[-2] * x.shape[-1]))
+            return uniform(x, len(attributes))
         weights: Tensor = self.asa(x, self.embedding(attributes))
         return weights
 
@@ -145,8 +142,7 @@ class AGMAN(nn.Module):
         x = features.attended if self.asa is None else features.attended * self.asa.scale
         if self.sa is not None:
             attention = attention * self.sa(x, attention)
-        # Sum over positions: attention-weighted pooling (B, A, HW) x (B, HW, c).
-        vectors = torch.bmm(attention.flatten(2), x.flatten(2).transpose(1, 2))
+        vectors = pool(x, attention)
         if self.aca is not None:
             vectors = vectors * self.aca.scale * self.aca(vectors, embedded)
         if self.mask is not None:

@@ -1,4 +1,4 @@
-"""The attention parts of AG-MAN, each a module with its own off switch in the model.
+"""The parts that attribute models are made of: where an attribute looks, and which channels it takes.
 
 All attributes of a request are computed together. The attention of an attribute is one number per position, so
 ``mean_c(a x) = a mean_c(x)``, ``max_c(a x) = a max_c(x)`` for ``a >= 0`` and pooling is an (A, HW) x (HW, C) product:
@@ -7,9 +7,32 @@ no (B, A, C, H, W) tensor is ever formed.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def over_positions(scores: Tensor) -> Tensor:
+    """Scores (B, A, H, W) -> their softmax over positions, not below single precision."""
+    return torch.softmax(single(scores).flatten(2), -1).view_as(scores)
+
+
+def pool(features: Tensor, attention: Tensor) -> Tensor:
+    """Attention-weighted sum over positions: maps (B, C, H, W) and weights (B, A, H, W) -> (B, A, C)."""
+    return torch.bmm(attention.to(features.dtype).flatten(2), features.flatten(2).transpose(1, 2))
+
+
+def uniform(features: Tensor, count: int) -> Tensor:
+    """The attention (B, count, H, W) of a model that looks everywhere alike: 1/HW at every position."""
+    batch, _, height, width = features.shape
+    return single(features.new_empty(0)).new_full((batch, count, height, width), 1 / (height * width))
+
+
+def single(tensor: Tensor) -> Tensor:
+    """Half precision as float32; anything finer as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class AttributeSpatialAttention(nn.Module):
@@ -29,8 +52,7 @@ class AttributeSpatialAttention(nn.Module):
         """Maps (B, c, H, W) and attribute embeddings (A, c) -> attention (B, A, H, W), summing to 1 over positions."""
         image = torch.tanh(self.norm(features))
         query = F.silu(self.query(attributes))
-        score = torch.einsum("bchw,ac->bahw", image, query).float() / features.shape[1] ** 0.5
-        return torch.softmax(score.flatten(2), -1).view_as(score)
+        return over_positions(torch.einsum("bchw,ac->bahw", image, query).float() / features.shape[1] ** 0.5)
 
 
 class SpatialAttention(nn.Module):
@@ -72,19 +94,49 @@ class AttributeChannelAttention(nn.Module):
         return torch.sigmoid(self.expand(F.relu(self.reduce(torch.cat([vectors, query], -1)))))
 
 
-class MaskChannelAttention(nn.Module):
-    """CA as the official code has it: a learned non-negative mask per attribute, as in CSN.
+class ConditionedChannelAttention(nn.Module):
+    """Channel weights from a vector and a condition, as ASENet and its successors have them.
 
-    Initialised to 0.1, and to 1 in the attribute's own block of floor(c / n) channels.
+    The vector joined with ReLU(condition), a linear layer, ReLU, a linear layer, sigmoid (``Maryeon/asen``, model.py).
+
+    Args:
+        channels: C, of the vector and of the weights.
+        condition: K, size of the condition.
+        hidden: size between the two layers.
     """
 
-    def __init__(self, attributes: int, width: int) -> None:
+    def __init__(self, channels: int, condition: int, hidden: int) -> None:
         super().__init__()
-        mask = torch.full((attributes, width), 0.1)
-        block = width // attributes
-        for number in range(attributes):
-            mask[number, number * block : (number + 1) * block] = 1.0
-        self.mask = nn.Embedding.from_pretrained(mask, freeze=False)
+        self.reduce = nn.Linear(channels + condition, hidden)
+        self.expand = nn.Linear(hidden, channels)
+
+    def forward(self, vectors: Tensor, condition: Tensor) -> Tensor:
+        """Vectors (B, A, C) and conditions (A, K) -> channel weights (B, A, C) in (0, 1)."""
+        known = F.relu(condition).to(vectors.dtype).expand(*vectors.shape[:-1], -1)
+        return torch.sigmoid(self.expand(F.relu(self.reduce(torch.cat([vectors, known], -1)))))
+
+
+class MaskChannelAttention(nn.Module):
+    """A non-negative mask per attribute, as in CSN; AG-MAN's official code has it for CA.
+
+    Args:
+        attributes: how many masks.
+        width: channels c of each.
+        start: ``block``: 0.1, and 1 in the attribute's own block of floor(c / n) channels (AG-MAN; CSN calls it learned
+            and pre-initialised). ``normal``: N(0.9, 0.7) (CSN's learned mask). ``disjoint``: 0, and 1 in the own
+            block; it is not learned (CSN's fixed mask).
+    """
+
+    def __init__(self, attributes: int, width: int, start: Literal["block", "normal", "disjoint"] = "block") -> None:
+        super().__init__()
+        if start == "normal":
+            mask = torch.randn(attributes, width) * 0.7 + 0.9
+        else:
+            mask = torch.full((attributes, width), 0.1 if start == "block" else 0.0)
+            block = width // attributes
+            for number in range(attributes):
+                mask[number, number * block : (number + 1) * block] = 1.0
+        self.mask = nn.Embedding.from_pretrained(mask, freeze=start == "disjoint")
 
     def forward(self, vectors: Tensor, numbers: Tensor) -> Tensor:
         """Vectors (B, A, c) of attributes ``numbers`` (A,) -> weights (A, c)."""

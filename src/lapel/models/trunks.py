@@ -99,7 +99,19 @@ class Trunk(nn.Module):
         return features.permute(0, 3, 1, 2) if self._channels_last else features
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+def whole(name: str, pretrained: bool | Path | str = False, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return the whole network but for its classifier: images (B, 3, H, W) -> its pooled vectors (B, D).
+
+    Args and errors as of ``Trunk``, but any timm network will do.
+    """
+    net: nn.Module = _create(name, pretrained is True, dict(options or {}), num_classes=0)
+    if not isinstance(pretrained, bool):
+        load_local(net, Path(pretrained), name)
+    return net
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any], **kind: Any) -> Any:
+    kind = kind or {"features_only": True}
     base = name.split(".")[0]
     if not timm.is_model(base):
         guess = nearest(name, timm.list_models())
@@ -116,11 +128,11 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         raise RecipeError(unknown("trunk", name, timm.list_pretrained(f"{base}.*"))) from None
     try:
         with _hub() if pretrained else contextlib.nullcontext():
-            return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
+            return timm.create_model(name, pretrained=pretrained, **kind, **options)
     except Exception as error:
         if not pretrained:
             raise RecipeError(f"cannot build trunk {name!r} with options {options}: {error}") from error
-        _create(name, False, options)  # says so where the network itself is at fault, not its weights
+        _create(name, False, options, **kind)  # says so where the network itself is at fault, not its weights
         if not (config.hf_hub_id or config.url):
             what = f"nobody has published pretrained weights of {name!r}. Name a local file"
         else:

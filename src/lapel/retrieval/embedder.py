@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lapel.image_source import Failure, ImageSource
     from lapel.images import Box, ImageLike
-    from lapel.models import AttributeModel
+    from lapel.models import AttributeNetwork
 
 Vectors = npt.NDArray[np.float32]
 
@@ -36,14 +36,14 @@ class Embedder:
     """
 
     def __init__(
-        self, model: AttributeModel, config: RunConfig, run: Path, fingerprint: str, device: str | None = None
+        self, model: AttributeNetwork, config: RunConfig, run: Path, fingerprint: str, device: str | None = None
     ) -> None:
         import torch
 
         from lapel.images import Preprocessing
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[attr-defined]
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.run = run
         self.fingerprint = fingerprint
@@ -118,6 +118,38 @@ class Embedder:
             self.failures = source.failures
             if len(rows):
                 yield rows, self._embed(images, numbers)
+
+    def attention_paths(
+        self,
+        paths: Sequence[Path],
+        boxes: Sequence[Box | None] | None = None,
+        batch_size: int = 64,
+        max_failed: float = 0.05,
+        attributes: Sequence[str] | None = None,
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+        """Where many files are looked at: yields (row numbers that could be read, (n, A, H, W) float32).
+
+        ``attention`` for files, decoded ahead and batched like ``embed_paths``, whose rules for unreadable files hold.
+
+        Raises:
+            ImageError: more than ``max_failed`` of the files cannot be read.
+            RunError: unknown attribute.
+        """
+        import torch
+
+        from lapel.image_source import ImageSource
+
+        numbers = self._numbers(attributes)
+        source = ImageSource(paths, self.preprocessing, boxes, cache_bytes=0, max_failed=max_failed)
+        self.failures = []
+        for rows, images in source.batches(
+            np.arange(at, min(at + batch_size, len(paths))) for at in range(0, len(paths), batch_size)
+        ):
+            if len(rows):
+                with torch.inference_mode():
+                    maps = self.model.attention(self.model.features(self._normalised(images)), numbers)
+                yield rows, maps.float().cpu().numpy()
+        self.failures = source.failures
 
     def export(self, path: Path | str) -> None:
         """Write the run as one ONNX file; see ``lapel.export.export_onnx``."""

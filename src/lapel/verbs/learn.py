@@ -8,13 +8,16 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from lapel.errors import LapelError, RunError
 from lapel.shell import main_process, say
 from lapel.verbs.options import hint
+
+if TYPE_CHECKING:
+    from lapel.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Train:
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")]
     """A YAML file, or the name of a recipe that comes with lapel."""
     settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
-    """Change one setting of the recipe, such as training.epochs=5."""
+    """Change one setting of the recipe, such as training.epochs=5. Where the recipe has stages, what a stage sets
+    stays; stages.2.training.epochs=5 changes that of the second."""
     to: Annotated[Path | None, hint("RUN: without it: runs/RECIPE-DATE-TIME")] = None
     """The run folder to leave."""
     resume: bool = False
@@ -80,7 +84,8 @@ class Evaluate:
     task: Annotated[str | None, hint("TASK: without it: the catalogue's own")] = None
     """attributes, triplets or items."""
     split: Annotated[str | None, hint("SPLIT: without it: the protocol's, as a rule test")] = None
-    """The split that is asked. For items its images are asked, each against the others."""
+    """The split that is asked. Items of another split than the protocol's are sought there too, where the protocol's
+    gallery is some splits and not all."""
     queries: Annotated[Path | None, hint("FILE: without it: the catalogue's lists, or a draw")] = None
     """A CSV or Parquet with the columns role (query or candidate), attribute, image and, if you like, value."""
     gallery: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SPLIT")] = ()
@@ -114,18 +119,13 @@ class Evaluate:
         """Measure, and print the table."""
         if not 0 < self.share < 1:
             raise LapelError(f"--share is {self.share:g}; it must lie between 0 and 1")
+        if self.seed < 0:
+            raise LapelError(f"--seed is {self.seed}; it must be 0 or more")
         from lapel.evaluate import catalogue_of, evaluate, resolve_protocol
         from lapel.evaluation.tables import print_result
 
         catalogue = catalogue_of(self.run, self.catalogue)
-        # What was not given stays as the protocol has it.
-        named = ("match", "asked", "within", "only", "groups", "ks", "gallery")
-        changes = {name: getattr(self, name) or None for name in named}
-        if self.split is not None and resolve_protocol(catalogue, self.task).task == "items":
-            changes = {"query": self.split, "gallery": self.split} | {k: v for k, v in changes.items() if v is not None}
-        elif self.split is not None:
-            changes["split"] = self.split
-        protocol = resolve_protocol(catalogue, self.task, **changes)
+        protocol = resolve_protocol(catalogue, self.task, **self._changes(resolve_protocol(catalogue, self.task)))
         result = evaluate(
             self.run,
             catalogue,
@@ -140,3 +140,18 @@ class Evaluate:
         )
         print_result(result, protocol, name=self.run.name)
         return 0
+
+    def _changes(self, own: Protocol) -> dict[str, Any]:
+        """Return what the options change in a protocol; what was not given stays."""
+        options = {"gallery": "gallery", "match": "match", "asked": "asked", "within": "within", "only": "only"}
+        options |= {"groups": "by", "ks": "at"}
+        changes = {name: getattr(self, name) for name in options if getattr(self, name)}
+        if own.task != "items":
+            if changes:
+                flags = ", ".join(f"--{options[name]}" for name in changes)
+                raise LapelError(f"{flags}: for items, but the task is {own.task}; leave it out, or add --task items")
+            return {} if self.split is None else {"split": self.split}
+        if self.split is None:
+            return changes
+        moved = own.gallery.splits and self.split not in own.query.splits
+        return {"query": self.split} | ({"gallery": self.split} if moved else {}) | changes

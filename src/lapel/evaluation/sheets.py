@@ -1,0 +1,228 @@
+"""Figures 5, 6 and 9 of AG-MAN on any board: ten best, the same ten by several models, worst failures.
+
+Each gives lines (a query and its results), which a page shows and ``draw_lines`` puts into a picture file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lapel.decoding import decode_array
+from lapel.errors import ImageError
+from lapel.evaluation import metrics
+from lapel.evaluation.boards import Board, Ranking, three_queries
+from lapel.evaluation.figures import Tile, sheet
+from lapel.evaluation.likely import evidence, likely_reasons
+from lapel.evaluation.markup import encode, words
+from lapel.evaluation.overlays import Picture
+
+if TYPE_CHECKING:
+    from lapel.catalogue import Catalogue
+
+Array = NDArray[Any]
+Vectors = Callable[[Array, str | None], Array]
+"""Rows of the catalogue (n,) and an attribute, None for all of them -> (n, D)."""
+SIDE = 340
+"""Longest side of a picture in a figure, in pixels."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A query and its results, with what a page says above and below them."""
+
+    query: Tile
+    hits: Sequence[Tile]
+    title: str = ""
+    note: str = ""
+    facts: Sequence[str] = field(default_factory=tuple)
+
+
+class Pictures:
+    """The catalogue's pictures as the model saw them, cropped by their boxes, small, and each read once.
+
+    Args:
+        catalogue: whose rows are asked for.
+        boxes: crop by the boxes; else whole pictures.
+    """
+
+    def __init__(self, catalogue: Catalogue, boxes: bool = True) -> None:
+        self._paths = catalogue.paths()
+        self._boxes = catalogue.boxes() if boxes else [None] * len(catalogue)
+        self._names = catalogue.images["image"].to_pylist()
+        self._read: dict[int, bytes] = {}
+
+    def __getitem__(self, row: int) -> Picture:
+        """Return a JPEG in bytes, or the path of a picture that cannot be read, which then says why."""
+        row = int(row)
+        if row not in self._read:
+            try:
+                picture = Image.fromarray(np.ascontiguousarray(decode_array(self._paths[row], self._boxes[row])))
+            except ImageError:
+                return self._paths[row]
+            picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            self._read[row] = encode(picture)
+        return self._read[row]
+
+    def path(self, row: int) -> Path:
+        """Return where the picture of a row lies."""
+        return self._paths[int(row)]
+
+    def box(self, row: int) -> tuple[float, float, float, float] | None:
+        """Return the crop of a row in pixels of the original, or None."""
+        return self._boxes[int(row)]
+
+    def name(self, row: int) -> str:
+        """Return the name of a row's picture."""
+        return Path(self._names[int(row)]).name
+
+
+def top_lines(board: Board, pictures: Pictures, seed: int = 0, top: int = 10) -> list[Line]:
+    """Figure 5: the best results of a well, a middling and a badly answered query, drawn by the seed.
+
+    Results are framed right or wrong, with their true value under each.
+    """
+    lines = []
+    for which, number in three_queries(board, seed):
+        ranking = board.ranking(number)
+        hits = [_hit(board, pictures, ranking, place) for place in range(min(top, len(ranking.order)))]
+        lines.append(
+            Line(
+                _query(board, pictures, number),
+                hits,
+                f"{which}: {_shown(board.asked[number])}",
+                facts=(
+                    f"{int(ranking.right[:top].sum())} of the first {len(hits)} right",
+                    *_facts(board, number, ranking),
+                ),
+            )
+        )
+    return lines
+
+
+def same_ten(
+    board: Board, pictures: Pictures, models: Mapping[str, Vectors], seed: int = 0, count: int = 10
+) -> list[Line]:
+    """Figure 6: the same ten candidates of one query, ranked by each model; a line per model.
+
+    Half of them have the query's value and half have not, as far as there are so many, all drawn by the seed: no model
+    chose them. Empty where no query has a right and a wrong candidate.
+
+    Args:
+        board: whose queries and candidates.
+        pictures: of its catalogue.
+        models: name -> its vectors.
+        seed: of the draw.
+        count: how many candidates.
+    """
+    generator = board.generator(seed + 1)
+    for number in generator.permutation(board.answerable())[:50]:
+        right = board.relevant(int(number))
+        allowed = np.ones(len(right), bool) if board.allowed is None else board.allowed(int(number))
+        sides = [np.flatnonzero(allowed & right), np.flatnonzero(allowed & ~right)]
+        # A picture that is query and candidate would find itself under every model.
+        sides = [side[board.candidates[side] != board.queries[number]] for side in sides]
+        if len(sides[0]) and len(sides[1]):
+            break
+    else:
+        return []
+    half = min(len(sides[0]), max(count // 2, count - len(sides[1])))
+    drawn = [generator.permutation(side)[:size] for side, size in zip(sides, (half, count - half), strict=True)]
+    chosen = np.sort(np.concatenate(drawn))
+    asked, ranked = board.queries[number], board.candidates[chosen]
+    lines = []
+    for name, vectors in models.items():
+        found = metrics.fixed_point(vectors(np.append(ranked, asked), board.name if board.attribute else None))
+        scores = found[:-1] @ found[-1]
+        order = np.argsort(-scores, kind="stable")
+        ranking = Ranking(chosen[order], scores[order] / 2.0**52, right[chosen[order]])
+        precision = metrics.average_precision_from_scores(scores[None], right[chosen][None])[0]
+        hits = [_hit(board, pictures, ranking, place) for place in range(len(order))]
+        query = _query(board, pictures, int(number))
+        lines.append(Line(query, hits, name, facts=(f"AP of these {len(order)}: {100 * precision:.0f} %",)))
+    return lines
+
+
+def failure(board: Board, number: int, catalogue: Catalogue, pictures: Pictures, wrong: int = 5) -> Line:
+    """Figure 9, one query: its first wrong results beside the best-ranked right one, and the likely reason.
+
+    Args:
+        board: whose query.
+        number: which (``boards.worst_queries`` knows the worst).
+        catalogue: of its rows.
+        pictures: of that.
+        wrong: how many wrong results.
+    """
+    ranking = board.ranking(number)
+    note = _reasons(board, number, ranking, catalogue)
+    places = np.flatnonzero(~ranking.right)[:wrong].tolist()
+    if ranking.first:
+        places.append(ranking.first - 1)
+    hits = [_hit(board, pictures, ranking, place, tag=f"rank {place + 1:,}") for place in places]
+    title = f"{words(board.name)}: {_shown(board.asked[number])}"
+    first = f"first right one at rank {ranking.first:,} of {len(ranking.order):,}"
+    return Line(_query(board, pictures, number), hits, title, note, (first, *_facts(board, number, ranking)))
+
+
+def _reasons(board: Board, number: int, ranking: Ranking, catalogue: Catalogue) -> str:
+    """Return what a failure can be put down to, in words."""
+    query, rows = int(board.queries[number]), board.candidates[ranking.order]
+    others = rows != query
+    values = [board.given[place] for place in ranking.order[others]]
+    known = evidence(
+        catalogue, query, rows[others], ranking.scores[others], ranking.right[others], values, board.vectors
+    )
+    if ranking.first == 1:  # then it is not the first right one that is hard to tell
+        known = replace(known, right_score=None)
+    found = [f"{each.name} ({each.detail})" if each.detail else each.name for each in likely_reasons(known)]
+    return f"Likely reason: {'; '.join(found)}"
+
+
+def draw_lines(lines: Sequence[Line], path: Path, title: str = "", columns: int = 10, side: int = 150) -> Path:
+    """Write lines as one picture; returns its path."""
+    rows = [(line.query, line.hits) for line in lines]
+    headings = [" · ".join(filter(None, (line.title, *line.facts, line.note))) for line in lines]
+    sheet(rows=rows, path=path, title=title, headings=headings, columns=columns, side=side)
+    return path
+
+
+def slug(name: str) -> str:
+    """Return a name that any file system takes: letters, digits, - and _.
+
+    >>> slug("Länge / <length>")
+    'L-nge-length'
+    """
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:60] or "attribute"
+
+
+def _query(board: Board, pictures: Pictures, number: int) -> Tile:
+    row = board.queries[number]
+    return Tile(pictures[row], pictures.name(row), _shown(board.asked[number]))
+
+
+def _hit(board: Board, pictures: Pictures, ranking: Ranking, place: int, tag: str = "") -> Tile:
+    position = int(ranking.order[place])
+    row = board.candidates[position]
+    value, right = _shown(board.given[position]), bool(ranking.right[place])
+    return Tile(pictures[row], pictures.name(row), value, float(ranking.scores[place]), right=right, tag=tag)
+
+
+def _facts(board: Board, number: int, ranking: Ranking) -> list[str]:
+    facts = []
+    if board.attribute:
+        facts.append(f"AP {100 * board.quality[number]:.0f} %, chance {100 * board.chance[number]:.0f} %")
+    facts.append(f"{board.counts[number]:,} right among {len(ranking.order):,}")
+    return facts
+
+
+def _shown(value: str, longest: int = 60) -> str:
+    """Return a value as text: of a hundred values that an image may have, the first ones."""
+    value = words(value) or "not labelled"
+    return value if len(value) <= longest else value[: longest - 1].rstrip(" ,") + "…"

@@ -1,0 +1,294 @@
+"""The report of a run: metrics, curves and the figures of AG-MAN's paper, in one page and as picture files."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lapel.catalogue import Catalogue
+from lapel.errors import RunError
+from lapel.evaluate import Result, catalogue_of, embed_catalogue, evaluate, resolve_protocol
+from lapel.evaluation.curves import Curves, draw_curves, read_curves
+from lapel.evaluation.instances import ItemResult
+from lapel.evaluation.markup import words
+from lapel.evaluation.protocols import RetrievalResult
+from lapel.evaluation.record import read_result
+from lapel.evaluation.report_page import Figure, Section, curves_body, figures_key, figures_table, notes, write_report
+from lapel.evaluation.triplets import TripletsResult
+from lapel.parts import Part, attribute_part, item_part, triplet_part
+from lapel.progress import bar
+from lapel.protocol import AttributeProtocol, ItemProtocol, Protocol, TripletProtocol
+from lapel.report_figures import FIGURES, Scene
+from lapel.retrieval.embedder import Embedder, Vectors, load
+from lapel.runs import note
+
+
+def report(
+    run: Path | str,
+    catalogue: Catalogue | Path | str | None = None,
+    to: Path | str | None = None,
+    against: Sequence[Path | str] = (),
+    seed: int = 0,
+    quiet: bool = False,
+) -> Path:
+    """Write what a run is worth, with pictures: ``to/report.html``, ``to/figures/*.png`` and ``to/result.json``.
+
+    The images of the catalogue's protocol are embedded once, for the figures and the pictures alike. The same run,
+    catalogue and seed show the same queries.
+
+    Args:
+        run: run folder.
+        catalogue: by default the one the run was trained on.
+        to: folder, by default ``run/report``.
+        against: further runs that rank the same ten candidates beside this one (figure 6).
+        seed: draws the queries, the intervals and what is shown.
+        quiet: no progress bars.
+
+    Returns:
+        the page.
+
+    Raises:
+        RunError: not a run, altered weights, or a run to compare with that lacks attributes of this one.
+        CatalogueError: unreadable catalogue, or one that does not fit the run.
+        ImageError: too many images cannot be read.
+        LapelError: nothing to evaluate, or the folder cannot be written.
+
+    Memory: the embeddings of these images twice while the figures are measured, once afterwards.
+    """
+    run = Path(run)
+    to = run / "report" if to is None else Path(to)
+    whole = catalogue if isinstance(catalogue, Catalogue) else catalogue_of(run, catalogue)
+    protocol = resolve_protocol(whole)
+    embedder = load(run)
+    part = _part(embedder, whole, protocol)
+    rivals = _rivals(against, embedder, part.images)
+    vectors, missing = embed_catalogue(embedder, part.images, embedder.config.recipe.data.max_failed, quiet)
+    known = _Known(embedder, part.images, vectors, missing)
+    result = evaluate(run, whole, json=to / "result.json", seed=seed, quiet=True, protocol=protocol, embedder=known)
+    curves = read_curves(run)
+    scene = Scene(embedder, protocol, part, vectors, missing, result, to / "figures", rivals, seed)
+    sections = [_metrics(result, protocol), *_curves(curves, scene)]
+    with bar("figure", quiet) as progress:
+        task = progress.add_task("drawing", total=len(FIGURES), note="")
+        for build in FIGURES:
+            section = build(scene)
+            sections += [] if section is None else [section]
+            progress.advance(task)
+    _forget_old(scene)
+    return write_report(
+        to / "report.html",
+        run.resolve().name,
+        f"{embedder.config.model['name']} on {embedder.config.model['trunk']}, measured on {whole.name}: "
+        f"{protocol_words(protocol, result)}.",
+        _headline(result, protocol),
+        _facts(embedder, whole, part, curves),
+        sections,
+        read_result(to / "result.json")[1],
+    )
+
+
+class _Known(Embedder):
+    """An embedder that has the vectors of some images at hand and embeds none of them twice."""
+
+    def __init__(self, other: Embedder, catalogue: Catalogue, vectors: Vectors, missing: npt.NDArray[np.bool_]) -> None:
+        super().__init__(other.model, other.config, other.run, other.fingerprint, other.device)
+        self.failures = other.failures
+        self._vectors, self._missing = vectors, missing
+        keys = zip(catalogue.paths(), catalogue.boxes(), strict=True)
+        self._rows = {key: row for row, key in enumerate(keys)}
+
+    def embed_paths(
+        self, paths: Sequence[Path], boxes: Any = None, batch_size: int = 64, max_failed: float = 0.05
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
+        """Yield the vectors at hand; of images that are not, embed all that was asked for."""
+        crops = [None] * len(paths) if boxes is None else boxes
+        keys = list(zip(paths, crops, strict=True))
+        if not all(key in self._rows for key in keys):
+            yield from super().embed_paths(paths, boxes, batch_size, max_failed)
+            return
+        rows = np.array([self._rows[key] for key in keys], np.int64)
+        for start in range(0, len(rows), 4096):
+            chunk = rows[start : start + 4096]
+            read = ~self._missing[chunk]
+            yield start + np.flatnonzero(read), self._vectors[chunk[read]]
+
+
+def _part(embedder: Embedder, whole: Catalogue, protocol: Protocol) -> Part:
+    recipe = embedder.config.recipe
+    if isinstance(protocol, AttributeProtocol):
+        return attribute_part(whole, protocol, recipe)
+    if isinstance(protocol, TripletProtocol):
+        return triplet_part(whole, protocol, embedder.attributes)
+    return item_part(whole, protocol, recipe)
+
+
+def _rivals(against: Sequence[Path | str], own: Embedder, images: Catalogue) -> dict[str, Embedder]:
+    """Load the runs to compare with, named by their folders.
+
+    Raises:
+        RunError: one lacks attributes that this run shows on this catalogue.
+    """
+    shown = [name for name in own.attributes if name in images.attributes]
+    found: dict[str, Embedder] = {}
+    for path in map(Path, against):
+        other = load(path)
+        if lacking := [name for name in shown if name not in other.attributes]:
+            raise RunError(
+                f"run {path} cannot rank beside {own.run}: it does not know {', '.join(lacking)} of catalogue "
+                f"{images.name!r}, only {', '.join(other.attributes)}. Compare runs trained on the same attributes"
+            )
+        name = path.resolve().name
+        found[name if name not in (own.run.resolve().name, *found) else str(path)] = other
+    return found
+
+
+def protocol_words(protocol: Protocol, result: Result) -> str:
+    """Return in a sentence what was measured."""
+    if isinstance(protocol, ItemProtocol) and isinstance(result, ItemResult):
+        within = f", each within its {words(protocol.within)}" if protocol.within else ""
+        return f"{result.queries:,} queries for their item among {result.gallery:,} images{within}"
+    if isinstance(result, TripletsResult):
+        return f"{result.overall.triplets:,} triplets told right or wrong, {result.source}"
+    assert isinstance(protocol, AttributeProtocol)
+    assert isinstance(result, RetrievalResult)
+    count = len(result.attributes)
+    return (
+        f"retrieval under {count} {'attribute' if count == 1 else 'attributes'} on split {protocol.split!r}, "
+        f"{result.queries:,} queries {result.query_source}"
+    )
+
+
+def _headline(result: Result, protocol: Protocol) -> Figure:
+    if isinstance(result, RetrievalResult):
+        return Figure.of("overall MAP", (result.map, result.low, result.high), result.chance)
+    if isinstance(result, TripletsResult):
+        overall = result.overall
+        return Figure.of("triplets told right", (overall.accuracy, overall.low, overall.high), 0.5)
+    figures = _at_k(result)
+    return figures[_place(result, protocol)]
+
+
+def _at_k(result: ItemResult) -> list[Figure]:
+    rows = zip(result.ks, result.accuracy, result.chance, strict=True)
+    return [Figure.of(f"Acc@{k}", found, chance) for k, found, chance in rows]
+
+
+def _place(result: ItemResult, protocol: Protocol) -> int:
+    headline = protocol.headline if isinstance(protocol, ItemProtocol) else result.ks[-1]
+    return result.ks.index(headline) if headline in result.ks else len(result.ks) - 1
+
+
+def _metrics(result: Result, protocol: Protocol) -> Section:
+    """Return the table of the protocol."""
+    remarks: list[str] = []
+    if isinstance(result, RetrievalResult):
+        title, figure = "How well it retrieves", "MAP"
+        text = "Mean average precision: how early the results with the query's own value come."
+        counts = ("queries", "candidates")
+        rows = [
+            Figure.of(r.attribute, (r.map, r.low, r.high), r.chance, f"{r.queries:,}", f"{r.candidates:,}")
+            for r in (*result.attributes, *result.beside)
+        ]
+        body = figures_table(
+            rows,
+            Figure.of("overall", (result.map, result.low, result.high), result.chance, f"{result.queries:,}"),
+            "MAP",
+            counts,
+        )
+        for row in (*result.attributes, *result.beside):
+            if row.hopeless:
+                remarks.append(f"{words(row.attribute)}: {row.hopeless} queries have no relevant candidate, count as 0")
+            if row.missing:
+                remarks.append(f"{words(row.attribute)}: {row.missing} images could not be read and are left out")
+        remarks += [f"{words(row.attribute)} is not in the overall figure" for row in result.beside]
+        remarks += [f"{words(name)} not evaluated: {reason}" for name, reason in result.not_evaluated.items()]
+    elif isinstance(result, TripletsResult):
+        title, figure = "How many triplets it tells right", "accuracy"
+        text = "A triplet is right when the close image is more similar to the anchor than the far one."
+        named = [*result.attributes.items(), ("overall", result.overall)]
+        rows = [
+            Figure.of(name, (r.accuracy, r.low, r.high), 0.5, f"{r.loss:.4f}", f"{r.triplets:,}") for name, r in named
+        ]
+        body = figures_table(rows[:-1], rows[-1], "accuracy", ("average loss", "triplets"))
+        remarks += [f"{words(name)} not evaluated: {reason}" for name, reason in result.not_evaluated.items()]
+    else:
+        title, figure = "How often it finds the item", "accuracy"
+        text = "Acc@K: the share of queries with an image of their item among the first K results."
+        rows, place = _at_k(result), _place(result, protocol)
+        stands = rows[place]
+        body = figures_table(rows[:place] + rows[place + 1 :], stands, "accuracy", first="among the first")
+        within = words(protocol.within) if isinstance(protocol, ItemProtocol) else ""
+        for name, groups in ({f"{within}, each in its own gallery": result.within} | dict(result.groups)).items():
+            if groups:
+                each = [
+                    Figure.of(value, group.accuracy[place], group.chance[place], f"{group.queries:,}")
+                    for value, group in groups.items()
+                ]
+                body += f"<h3>{escape(f'{stands.name} by {words(name)}')}</h3>" + figures_table(
+                    each, stands, stands.name, ("queries",), first=words(name.partition(",")[0])
+                )
+        if result.hopeless:
+            remarks.append(f"{result.hopeless} queries have no relevant image in the gallery and count as misses")
+        if result.missing:
+            remarks.append(f"{result.missing} images could not be read and are left out")
+        remarks += [f"left out: {count} {words(reason)}" for reason, count in result.notes.items()]
+    return Section("metrics", title, figures_key(figure) + body + notes(remarks), text, "Metrics")
+
+
+def _curves(found: Curves, scene: Scene) -> list[Section]:
+    path = draw_curves(found, scene.folder / "curves.png", "training")
+    if path is None:
+        return []
+    scene.written.append(path)
+    text = f"{found.steps:,} optimiser steps"
+    if found.seconds:
+        text += f" in {_duration(found.seconds)}"
+    text += ". The weights of the best validation are the ones that were kept."
+    if found.stages:
+        text += " Dashed lines: a later stage of the training begins."
+    return [Section("curves", "How it was trained", curves_body(found), text, "Curves")]
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _facts(embedder: Embedder, whole: Catalogue, part: Part, curves: Curves) -> dict[str, str]:
+    model, pre = embedder.config.model, embedder.preprocessing
+    parameters = sum(each.numel() for each in embedder.model.parameters())
+    kept = note(embedder.run)
+    trained = f"{curves.steps:,} steps" if curves.steps else "unknown"
+    if curves.seconds:
+        trained += f", {_duration(curves.seconds)}"
+    if "epoch" in kept:
+        trained += f"; kept epoch {kept['epoch']}"
+    title = whole.record.get("title")
+    return {
+        "model": str(model["name"]),
+        "trunk": str(model["trunk"]),
+        "parameters": f"{parameters:,}",
+        "embedding": f"{embedder.dim} numbers for each of {len(embedder.attributes)} attributes",
+        "input": f"{pre.height} × {pre.width} pixels, {pre.resize}",
+        "catalogue": f"{title or whole.name}: {len(part.images):,} of {len(whole):,} images take part",
+        "trained": trained,
+        "fingerprint": embedder.fingerprint[:16],
+        "reported": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def _forget_old(scene: Scene) -> None:
+    """Remove figures of an earlier report in the same folder that this one does not have."""
+    names: Callable[[str], Iterator[Path]] = scene.folder.glob
+    for pattern in ("figure[5-9]*.png", "confusion*.png", "curves.png"):
+        for path in names(pattern):
+            if path not in scene.written:
+                path.unlink()

@@ -1,0 +1,187 @@
+"""One run of one row of a table: trained unless it is, measured unless it was, and what both left behind.
+
+Beside the run's own files its folder then holds ``trained.json`` (that the training reached its end, and what it took),
+``result.json`` (as ``lapel evaluate`` writes it) and ``answers.npz`` (each query's AP, or each triplet right or wrong),
+from which differences between rows are told without embedding an image again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lapel.catalogue import Catalogue
+from lapel.checkpoint import NAME as STATE
+from lapel.checkpoint import begun, check_folder
+from lapel.config import Recipe
+from lapel.errors import RunError
+from lapel.evaluate import evaluate
+from lapel.evaluation.comparison import Answers
+from lapel.evaluation.localisation import localise, read_regions
+from lapel.evaluation.protocols import RetrievalResult, query_keys
+from lapel.evaluation.triplets import TripletsResult
+from lapel.files import atomic_path, atomic_write
+from lapel.protocol import Protocol, to_dict
+from lapel.retrieval.embedder import load
+from lapel.runs import CONFIG, read_config, stored_fingerprint
+from lapel.stages import layout
+from lapel.training import train
+
+TRAINED, RESULT, ANSWERS = "trained.json", "result.json", "answers.npz"
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """A run of a row.
+
+    Attributes:
+        folder: of the run.
+        recipe: with the run's seed in it.
+        data: SHA-256 of the catalogue's file; the files of its relations are named in it by theirs.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: str
+
+    def check(self) -> None:
+        """Refuse a folder that holds a run of other settings, or no run.
+
+        Raises:
+            RecipeError, RunError: which setting, or what else is wrong.
+        """
+        laid_out = layout(self.recipe, self.folder)
+        if not begun(self.folder):
+            check_folder(self.folder, laid_out[0][0], False)
+        for recipe, folder in laid_out:
+            if (folder / CONFIG).is_file():
+                check_folder(folder, recipe, True)
+
+    @property
+    def trained(self) -> Mapping[str, Any] | None:
+        """What the training took, where it reached its end on this catalogue and its weights are still those."""
+        note = _read_json(self.folder / TRAINED)
+        if note is None or note.get("catalogue") != self.data:
+            return None
+        try:
+            return note if note.get("fingerprint") == stored_fingerprint(self.folder) else None
+        except RunError:
+            return None
+
+    def train(self, quiet: bool = False) -> None:
+        """Train to the end, from where it was left; a finished run is left as it is.
+
+        Raises:
+            LapelError: what ``lapel.training.train`` raises.
+            KeyboardInterrupt: stopped; the same call goes on.
+        """
+        if self.trained is not None:
+            return
+        train(self.recipe, self.folder, resume=begun(self.folder), quiet=quiet)
+        took = _took([folder for _, folder in layout(self.recipe, self.folder)])
+        note = {"fingerprint": stored_fingerprint(self.folder), "catalogue": self.data} | took
+        atomic_write(self.folder / TRAINED, json.dumps(note, indent=2) + "\n")
+
+    def measure(self, catalogue: Catalogue, protocol: Protocol, quiet: bool = False) -> None:
+        """Evaluate, unless these weights were evaluated on this catalogue by this protocol.
+
+        Raises:
+            LapelError: what ``lapel.evaluate.evaluate`` raises.
+        """
+        if self._measured(protocol):
+            return
+        result = evaluate(self.folder, catalogue, json=self.folder / RESULT, quiet=quiet, protocol=protocol)
+        arrays: dict[str, Any] = {"stamp": np.array(self._stamp(protocol))}
+        if isinstance(result, RetrievalResult):
+            answers = {row.attribute: (query_keys(row.rows), row.aps) for row in result.attributes}
+            arrays["chance"] = np.array(result.chance)
+        else:
+            assert isinstance(result, TripletsResult)
+            answers = {name: (row.places, row.right) for name, row in result.attributes.items()}
+            arrays |= {"chance": np.array(0.5), "loss": np.array(result.overall.loss)}
+        arrays |= _packed("answers", answers)
+        if regions := read_regions(catalogue):
+            whole = catalogue.with_splits(self.recipe.data.split_seed)
+            looked = localise(load(self.folder), whole, regions, split="test")
+            arrays |= _packed("pointing", looked.answers()) | {"pointing_chance": np.array(looked.overall.chance)}
+        with atomic_path(self.folder / ANSWERS) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    def _measured(self, protocol: Protocol) -> bool:
+        if not (self.folder / RESULT).is_file():
+            return False
+        stored = self._arrays()
+        return stored is not None and str(stored["stamp"]) == self._stamp(protocol)
+
+    def _stamp(self, protocol: Protocol) -> str:
+        """What the answers depend on."""
+        return json.dumps([stored_fingerprint(self.folder), self.data, to_dict(protocol)])
+
+    def _arrays(self) -> dict[str, Any] | None:
+        try:
+            with np.load(self.folder / ANSWERS, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def read(self) -> dict[str, Any]:
+        """Return ``answers``, ``chance``, and as far as known ``loss``, ``pointing``, ``pointing_chance``, ``trained``.
+
+        Raises:
+            RunError: it was not measured.
+        """
+        stored = self._arrays()
+        if stored is None:
+            raise RunError(f"{self.folder} was not measured: run the same command again")
+        found: dict[str, Any] = {"answers": _unpacked("answers", stored), "trained": self.trained or {}}
+        if pointing := _unpacked("pointing", stored):
+            found["pointing"] = pointing
+        return found | {name: float(stored[name]) for name in ("chance", "loss", "pointing_chance") if name in stored}
+
+
+def _took(folders: list[Path]) -> dict[str, Any]:
+    """Steps, images and seconds of a training, over all its stages."""
+    from safetensors import safe_open
+
+    total = {"steps": 0, "images": 0, "seconds": 0.0}
+    for folder in folders:
+        with safe_open(folder / STATE, "pt") as stored:
+            state = json.loads(stored.metadata()["state"])
+        config = read_config(folder)
+        settings = config.recipe.training
+        batch = 3 * settings.batch
+        if settings.batching == "pairs":
+            batch = min(settings.batch, int(config.protocol["train"]))
+        total["steps"] += state["step"]
+        total["images"] += state["step"] * batch * state.get("processes", 1)
+        total["seconds"] += state["elapsed"]
+    return total
+
+
+def _packed(kind: str, answers: Answers) -> dict[str, Any]:
+    names = [*answers]
+    arrays: dict[str, Any] = {f"{kind}": np.array(names)}
+    for number, name in enumerate(names):
+        arrays[f"{kind}_{number}_keys"], arrays[f"{kind}_{number}_values"] = answers[name]
+    return arrays
+
+
+def _unpacked(kind: str, stored: Mapping[str, Any]) -> Answers:
+    names = stored[kind].tolist() if kind in stored else []
+    return {
+        str(name): (stored[f"{kind}_{number}_keys"], stored[f"{kind}_{number}_values"])
+        for number, name in enumerate(names)
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,70 @@
+"""A training may start from the weights of another run, and says what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lapel.checkpoint import start_from
+from lapel.errors import RecipeError, RunError
+from lapel.objective import Objective
+from lapel.runs import WEIGHTS, read_config
+from lapel.training import train
+
+from .training_world import assert_same_run, at_step, change, ctrl_c, draw, recipe
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="module")
+def whole(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(recipe(catalogue), tmp_path_factory.mktemp("whole") / "run", quiet=True)
+
+
+def test_a_training_may_start_from_another_run(whole: Path, catalogue: Path, tmp_path: Path) -> None:
+    """What the other run has it takes; what it lacks starts as always."""
+    asked = change(recipe(catalogue, lr=1e-9, epochs=1, average=0.0), "model", init=str(whole))
+    with_more = {"width": 16, "dropout": 0.1, "pyramid": False, "ca": "squeeze"}
+    run = train(change(asked, "model", options=with_more), tmp_path / "run", quiet=True)
+    found, start = load_file(run / WEIGHTS), load_file(whole / WEIGHTS)
+    shared = [name for name in found if name in start and found[name].is_floating_point() and "running" not in name]
+    assert len(shared) > 20
+    for name in shared:
+        torch.testing.assert_close(found[name], start[name], atol=1e-6, rtol=0)
+    assert {name.split(".")[0] for name in found if name not in start} == {"squeeze"}
+    assert read_config(run).recipe.model.init == str(whole)
+    for options, message in [
+        ({"width": 8}, r"model\.init: .* is \(.*\) in .* and \(.*\) here"),
+        ({"width": 16, "dropout": 0.1, "nothing": 1}, "unknown option 'nothing'"),
+    ]:
+        with pytest.raises(RecipeError, match=message):
+            train(change(asked, "model", options=options), tmp_path / "other", quiet=True)
+    with pytest.raises(RunError, match="no run folder at"):
+        train(change(asked, "model", init=str(tmp_path / "nowhere")), tmp_path / "other", quiet=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_without_one_tensor_in_common_is_no_start(whole: Path) -> None:
+    with pytest.raises(RecipeError, match=r"has no tensor of this model; it has .*trunk.*, this one weight"):
+        start_from(torch.nn.Linear(2, 2, bias=False), whole)
+
+
+def test_resuming_needs_the_start_only_before_the_first_state(catalogue: Path, tmp_path: Path) -> None:
+    train(recipe(catalogue, epochs=1), tmp_path / "first", quiet=True)
+    asked = change(recipe(catalogue, epochs=2), "model", init=str(tmp_path / "first"))
+    expected = train(asked, tmp_path / "whole", quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, Objective, "forward", 8, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            train(asked, tmp_path / "run", quiet=True)
+    (tmp_path / "first").rename(tmp_path / "gone")
+    train(asked, tmp_path / "run", resume=True, quiet=True)
+    assert_same_run(tmp_path / "run", expected)
+    with pytest.raises(RecipeError, match=r"model\.init"):
+        train(change(asked, "model", init=str(tmp_path / "gone")), tmp_path / "run", resume=True, quiet=True)
