@@ -52,7 +52,15 @@ def test_a_training_may_start_from_another_run(whole: Path, catalogue: Path, tmp
 
 def test_a_run_without_one_tensor_in_common_is_no_start(whole: Path) -> None:
     with pytest.raises(RecipeError, match=r"has no tensor of this model; it has .*trunk.*, this one weight"):
-        start_from(torch.nn.Linear(2, 2, bias=False), whole)
+        start_from(torch.nn.Linear(2, 2, bias=False), whole, [*read_config(whole).attributes])
+
+
+def test_a_run_with_other_attributes_is_no_start(whole: Path) -> None:
+    """Rows of embeddings and masks would go to the wrong attribute without a word."""
+    names = [*read_config(whole).attributes]
+    for others in (names[::-1], names[:-1], ["hem", *names[1:]]):
+        with pytest.raises(RecipeError, match=f"on the attributes {', '.join(names)}, this training has {others[0]}"):
+            start_from(torch.nn.Linear(2, 2), whole, others)
 
 
 def test_resuming_needs_the_start_only_before_the_first_state(catalogue: Path, tmp_path: Path) -> None:

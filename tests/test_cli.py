@@ -320,7 +320,9 @@ def test_evaluate_prints_the_table(calls: Calls, capsys: Shown) -> None:
     assert given == (Path("run"), "c.csv of run")
     assert (options["json"], options["share"], options["quiet"]) == (Path("f.json"), 0.2, False)
     assert options["protocol"].split == "val"
-    assert capsys.readouterr().out == "table of the result\n"
+    shown = capsys.readouterr()
+    assert shown.out == "table of the result\n"
+    assert shown.err == "next, with pictures: lapel report run --catalogue c.csv\n"
 
 
 def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Shown, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def recorded(catalogue: Path) -> Catalogue:
         {"split": ["test"] * 50, "attribute": list(rng.choice(["size", "colour", "toe"], 50))}
         | {role: list(names[rows[:, side]]) for side, role in enumerate(("anchor", "positive", "negative"))}
     )
-    record = {"format": "asen", "title": "ASEN", "variant": "FashionAI", "left_out": 2, "notes": []}
+    record = {"format": "asen", "title": "ASEN", "variant": "FashionAI", "left_out": 2, "absent": 5, "notes": []}
     protocol = to_dict(AttributeProtocol(relation="queries", headings=(("colour", "Col"),)))
     return replace(whole, record=record | {"protocol": protocol}, relations={"queries": lists, "triplets": triplets})
 
@@ -197,7 +197,7 @@ def test_given_lists_are_followed_and_only_their_images_embedded(
     record = json.loads((tmp_path / "result.json").read_text())["protocol"]
     assert record["images"] == len(lists.rows(30)) < 30
     assert record["protocol"] == json.loads(json.dumps(to_dict(resolve_protocol(recorded))))
-    assert record["data"] == {"format": "asen", "title": "ASEN", "variant": "FashionAI", "left_out": 2}
+    assert record["data"] == {"format": "asen", "title": "ASEN", "variant": "FashionAI", "left_out": 2, "absent": 5}
     assert record["boxes"] is True
     assert record["split"] == "test"
     assert "same listed value" in record["metric"]

@@ -55,6 +55,14 @@ def test_the_same_value_number_of_another_attribute_is_no_positive() -> None:
     assert own < crossed
 
 
+def test_images_of_unknown_value_are_alike_to_themselves_only() -> None:
+    """As two values that no other image shows."""
+    regions, patches, behind = (unit(seed, 4, 6) for seed in range(3))
+    attributes = torch.zeros(4, dtype=torch.int64)
+    found = cross_branch_loss(regions, patches, behind, attributes, torch.tensor([-1, 0, -1, 0]))
+    assert torch.equal(found, cross_branch_loss(regions, patches, behind, attributes, torch.tensor([1, 0, 2, 0])))
+
+
 def test_gradients_pull_positives_and_push_negatives_and_backgrounds() -> None:
     """One region vector's part of the loss: a step along the gradient of each other vector, by its sign."""
     attributes, values = torch.tensor([0, 0, 0, 1]), torch.tensor([1, 1, 2, 1])

@@ -16,7 +16,7 @@ from lapel import cli
 from lapel.catalogue import Catalogue
 from lapel.errors import RunError
 from lapel.evaluate import evaluate
-from lapel.report import report
+from lapel.report import names_of, report
 from lapel.retrieval.embedder import Embedder
 from lapel.verbs.report import Report
 
@@ -60,7 +60,6 @@ def test_its_figures_are_pictures(reported: Path) -> None:
         "curves.png",
         "figure7.png",
         "figure8.png",
-        "figure9.png",
         "figure5-colour.png",
         "figure6-colour.png",
     }
@@ -82,7 +81,7 @@ def test_its_figures_are_those_of_evaluate(reported: Path, trained: Path) -> Non
 
 def test_the_same_seed_shows_the_same(trained: Path, reported: Path, tmp_path: Path) -> None:
     report(trained, to=tmp_path / "again", quiet=True)
-    for name in ("figure5-colour.png", "figure7.png", "figure8.png", "figure9.png"):
+    for name in ("figure5-colour.png", "figure7.png", "figure8.png"):
         assert (tmp_path / "again" / "figures" / name).read_bytes() == (reported / "figures" / name).read_bytes()
 
 
@@ -90,13 +89,33 @@ def test_no_image_is_embedded_twice(trained: Path, tmp_path: Path, monkeypatch: 
     seen: list[int] = []
     real = Embedder._embed
 
-    def counted(self: Embedder, images: object, numbers: object) -> object:
+    def counted(self: Embedder, images: object, *more: object) -> object:
         seen.append(len(images))  # type: ignore[arg-type]
-        return real(self, images, numbers)  # type: ignore[arg-type]
+        return real(self, images, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Embedder, "_embed", counted)
     page = report(trained, to=tmp_path / "to", quiet=True)
     assert sum(seen) == json.loads((page.parent / "result.json").read_text())["protocol"]["images"]
+
+
+def test_failures_are_shown_and_a_run_without_any_says_so(
+    garments: Catalogue, trained: Path, reported: Path, tmp_path: Path
+) -> None:
+    assert "no query ranked a wrong image above a right one" in Reader((reported / "report.html").read_text()).text
+    values = garments.labels["value"].to_pylist()
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(garments.labels["attribute"].to_pylist()):
+        groups.setdefault(name, []).append(row)
+    for rows in groups.values():  # what is labelled has nothing to do with what is seen
+        for row, other in zip(rows, np.random.default_rng(0).permutation(rows), strict=True):
+            values[row] = garments.labels["value"][int(other)].as_py()
+    labels = garments.labels.set_column(2, "value", pa.array(values, pa.string()))
+    pages = [report(trained, replace(garments, labels=labels), tmp_path / name, quiet=True) for name in ("a", "b")]
+    read = Reader(pages[0].read_text(encoding="utf-8"))
+    assert "Likely reason: " in read.text
+    assert "0.000 less" not in read.text
+    first, second = ((page.parent / "figures" / "figure9.png").read_bytes() for page in pages)
+    assert first == second
 
 
 def test_figures_of_an_earlier_report_do_not_stay(trained: Path, tmp_path: Path) -> None:
@@ -219,7 +238,40 @@ def test_runs_of_one_name_are_told_apart(trained: Path, tmp_path: Path) -> None:
     others = [other_run(trained, tmp_path / number / trained.name) for number in ("a", "b")]
     page = report(trained, to=tmp_path / "to", against=others, quiet=True)
     read = Reader(page.read_text(encoding="utf-8"))
-    assert all(str(other) in read.text for other in others)
+    assert all(f"{number}/{trained.name}" in read.text for number in ("a", "b"))
+    assert str(tmp_path) not in read.text
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["runs/mine"], ["mine"]),
+        (["runs/agman/seed0", "runs/csn/seed0"], ["agman/seed0", "csn/seed0"]),
+        (["a/x/run", "b/x/run", "b/y"], ["a/x/run", "b/x/run", "y"]),
+        (["a/run", "a/run", "b"], ["run", "run", "b"]),
+    ],
+    ids=str,
+)
+def test_runs_are_called_by_what_tells_them_apart(runs: list[str], names: list[str]) -> None:
+    assert names_of(runs) == names
+
+
+def test_figures_of_a_sample_say_so_on_the_page_and_in_the_result(
+    garments: Catalogue, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = {"splits": ["test", "val", "train"], "domain": None}
+    catalogue = replace(garments, record={"protocol": {"task": "items", "query": sides, "gallery": sides, "ks": [1]}})
+    monkeypatch.setattr("lapel.report_scene.SAMPLE", 30)
+    page = report(trained, catalogue, tmp_path / "to", quiet=True)
+    said = f"30 of the {len(garments)} images, drawn by seed 0"
+    assert json.loads((page.parent / "result.json").read_text())["protocol"]["figures_by_attribute"] == said
+    read = Reader(page.read_text(encoding="utf-8"))
+    assert read.text.count(f"By attribute: {said}.") >= 4
+
+
+def test_figures_of_all_images_say_nothing_of_a_sample(reported: Path) -> None:
+    assert "figures_by_attribute" not in json.loads((reported / "result.json").read_text())["protocol"]
+    assert "By attribute:" not in Reader((reported / "report.html").read_text()).text
 
 
 def test_the_vectors_at_hand_serve_other_orders_and_what_is_not_at_hand(garments: Catalogue, trained: Path) -> None:

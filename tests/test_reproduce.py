@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -283,13 +284,21 @@ def test_one_process_only(monkeypatch: pytest.MonkeyPatch, catalogue: Path, tmp_
 
 def test_the_verb_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     made: list[Any] = []
-    monkeypatch.setattr("lapel.reproduce.reproduce", lambda *a, **k: made.append((a, k)))
+    rows = [SimpleNamespace(name="CSN", recipe="csn"), SimpleNamespace(name="AG-MAN", recipe="agman")]
+
+    def hand_on(*arguments: Any, **options: Any) -> SimpleNamespace:
+        made.append((arguments, options))
+        return SimpleNamespace(main="AG-MAN", rows=rows)
+
+    monkeypatch.setattr("lapel.reproduce.reproduce", hand_on)
     assert cli.main(shlex.split("reproduce Table-2 --catalogue c --to d --set a.b=1 --set c.d=2 --quiet")) == 0
     (arguments, options) = made[0]
     assert arguments == (2, Path("c"), Path("d"))
     assert options["settings"] == ("a.b=1", "c.d=2")
     assert (options["seeds"], options["rows"], options["minutes"]) == (3, (), 0.0)
-    assert "d/table2.html" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "d/table2.html" in said
+    assert "next, with pictures: lapel report d/agman/seed0\n" in said
     assert isinstance(cli.parse(["reproduce", "2", "--catalogue", "c", "--to", "d"]), Reproduce)
 
 

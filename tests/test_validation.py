@@ -8,15 +8,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from lightning_fabric import Fabric
 
 from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError
+from lapel.evaluate import evaluate
 from lapel.evaluation.protocols import attribute_retrieval
+from lapel.evaluation.record import read_result
 from lapel.image_source import ImageSource
+from lapel.models import build
 from lapel.protocol import TripletProtocol, to_dict
+from lapel.report import _Known
 from lapel.retrieval.embedder import load
+from lapel.runs import read_config, save_weights
 from lapel.validation import given_triplets, held_out, validate
+
+from .models.contract import alive
 
 
 def given(catalogue: Catalogue, split: str) -> pa.Table:
@@ -111,6 +119,41 @@ def test_where_triplets_are_the_measure_their_accuracy_is(garments: Catalogue, t
         )
         right += anchor @ near > anchor @ far
     assert found["accuracy"] == pytest.approx(100 * right / asked.num_rows)
+
+
+def test_a_model_of_euclidean_distance_is_told_by_it(garments: Catalogue, trained: Path, tmp_path: Path) -> None:
+    """In validation and in evaluation; by cosine its masked embeddings, whose lengths differ, tell others right."""
+    before, options = read_config(trained), {"width": 12, "masks": "learned"}
+    torch.manual_seed(0)
+    model = alive(build("csn_original", len(before.attributes), "test_resnet", **options))
+    spec = {"name": "csn_original", "trunk": "test_resnet", "dim": 12, "trunk_options": {}, "options": options}
+    config = replace(before, model=spec)
+    config.write(tmp_path)
+    save_weights(tmp_path, model.state_dict(), config, {})
+
+    asked = triplets(garments, "val")
+    chosen = held_out(scored_by_triplets(garments, asked), ["colour"])
+    embedder, rows = load(tmp_path), chosen.images["image"].to_pylist()
+    ((_, raw),) = embedder.embed_paths(chosen.paths(), chosen.boxes(), len(chosen), raw=True)
+    ((_, unit),) = embedder.embed_paths(chosen.paths(), chosen.boxes(), len(chosen))
+    place, right, by_cosine = embedder.attributes.index("colour"), 0, 0
+    for row in asked.to_pylist():
+        at = [rows.index(row[role]) for role in ("anchor", "positive", "negative")]
+        anchor, near, far = raw[at, place].astype(float)
+        right += np.linalg.norm(anchor - near) < np.linalg.norm(anchor - far)
+        anchor, near, far = unit[at, place].astype(float)
+        by_cosine += anchor @ near > anchor @ far
+    expected = pytest.approx(100 * right / asked.num_rows)
+    assert by_cosine != right
+    assert score(tmp_path, chosen)["accuracy"] == expected
+
+    known = _Known(embedder, chosen, raw, np.zeros(len(chosen), bool), raw=True)
+    for at_hand in (None, known, _Known(embedder, chosen, unit, np.zeros(len(chosen), bool))):
+        path = tmp_path / "result.json"
+        evaluate(tmp_path, chosen, "val", path, quiet=True, embedder=at_hand)
+        result, record = read_result(path)
+        assert result["overall"]["accuracy"] == pytest.approx(100 * right / asked.num_rows, abs=1e-4)
+        assert record["score"].startswith("Euclidean distance")
 
 
 def test_held_out_are_the_images_that_triplets_name(garments: Catalogue) -> None:

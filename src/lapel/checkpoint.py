@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -89,14 +90,25 @@ def load_state(run: Path, objective: nn.Module, optimiser: Any, average: nn.Modu
     return state
 
 
-def start_from(model: nn.Module, run: Path | str) -> None:
+def start_from(model: nn.Module, run: Path | str, attributes: Sequence[str]) -> None:
     """Fill a model from another run: every tensor that the run has by the same name; the others stay as they are.
+
+    Args:
+        model: to be filled.
+        run: where from.
+        attributes: names of the model's attributes.
 
     Raises:
         RunError: no such run, or damaged weights.
-        RecipeError: no tensor in common, or one of another shape.
+        RecipeError: no tensor in common, one of another shape, or other attributes.
     """
     config = read_config(run)
+    if [*config.attributes] != [*attributes]:
+        # A model has rows of its own for each attribute: in another order they would go to the wrong one.
+        raise RecipeError(
+            f"model.init: {run} was trained on the attributes {', '.join(config.attributes)}, this training has "
+            f"{', '.join(attributes)}: take the same with --set data.attributes=... and a catalogue in that order"
+        )
     tensors, _ = load_weights(Path(run), config)
     own = model.state_dict()
     shared = {name: tensor for name, tensor in tensors.items() if name in own}
@@ -110,7 +122,7 @@ def start_from(model: nn.Module, run: Path | str) -> None:
         if tensor.shape != own[name].shape:
             raise RecipeError(
                 f"model.init: {name} is {tuple(tensor.shape)} in {run} and {tuple(own[name].shape)} here: take the "
-                f"trunk and options of that run, and as many attributes as its {len(config.attributes)}"
+                "trunk and options of that run"
             )
     model.load_state_dict(shared, strict=False)
 

@@ -162,7 +162,7 @@ def evaluate(
         _refuse(task, distractors=tuple(distractors) or None)
         if isinstance(asked, TripletProtocol):
             _refuse(task, queries=queries)
-            result = _triplets(job, asked)
+            result, task = _triplets(job, asked)
             source = result.source
         else:
             if queries is not None:
@@ -179,7 +179,7 @@ def evaluate(
             catalogue=whole.name,
             task=task,
             protocol=to_dict(asked),
-            data={name: whole.record.get(name) for name in ("format", "title", "variant", "left_out")},
+            data={name: whole.record.get(name) for name in ("format", "title", "variant", "left_out", "absent")},
             boxes=boxes,
             run=str(Path(run)),
             images=job.images,
@@ -201,10 +201,10 @@ class _Job:
     boxes: bool
     images: int = field(default=0, init=False)
 
-    def embed(self, catalogue: Catalogue) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+    def embed(self, catalogue: Catalogue, raw: bool = False) -> tuple[Vectors, npt.NDArray[np.bool_]]:
         self.images = len(catalogue)
         share = self.embedder.config.recipe.data.max_failed
-        return embed_catalogue(self.embedder, catalogue, share, self.quiet, self.boxes)
+        return embed_catalogue(self.embedder, catalogue, share, self.quiet, self.boxes, raw)
 
 
 def _attributes(
@@ -243,20 +243,23 @@ def _attributes(
     return result, "listed values" if lists.values else "listed images"
 
 
-def _triplets(job: _Job, protocol: TripletProtocol) -> TripletsResult:
-    ours = job.embedder.attributes
+def _triplets(job: _Job, protocol: TripletProtocol) -> tuple[TripletsResult, str]:
+    """Return the result, and whose definitions hold: those of the distance that the model's paper has."""
+    ours, distance = job.embedder.attributes, job.embedder.distance
     part = triplet_part(job.whole, protocol, ours)
-    vectors, missing = job.embed(part.images)
-    return triplet_prediction(
+    vectors, missing = job.embed(part.images, raw=True)
+    result = triplet_prediction(
         vectors,
         ours,
         part.images,
         part.triplets,
         protocol.split,
+        distance=distance,
         missing=missing,
         source=part.source,
         seed=job.seed,
     )
+    return result, "euclidean triplets" if distance == "euclidean" else protocol.task
 
 
 def _items(job: _Job, protocol: ItemProtocol, distractors: Sequence[int]) -> ItemResult:
@@ -281,9 +284,14 @@ def _refuse(task: str, **given: Any) -> None:
 
 
 def embed_catalogue(
-    embedder: Embedder, catalogue: Catalogue, max_failed: float = 0.05, quiet: bool = False, boxes: bool = True
+    embedder: Embedder,
+    catalogue: Catalogue,
+    max_failed: float = 0.05,
+    quiet: bool = False,
+    boxes: bool = True,
+    raw: bool = False,
 ) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-    """Embed every image of a catalogue; without ``boxes`` whole pictures.
+    """Embed every image of a catalogue; without ``boxes`` whole pictures; ``raw`` is that of ``embed_paths``.
 
     Returns:
         vectors (N, A, D) float32, and (N,) bool: images that could not be read, whose vectors are zero.
@@ -292,7 +300,8 @@ def embed_catalogue(
     missing = np.ones(len(catalogue), bool)
     with bar("img", quiet) as progress:
         task = progress.add_task("embedding", total=len(catalogue), note="")
-        found = embedder.embed_paths(catalogue.paths(), catalogue.boxes() if boxes else None, max_failed=max_failed)
+        crops = catalogue.boxes() if boxes else None
+        found = embedder.embed_paths(catalogue.paths(), crops, max_failed=max_failed, raw=raw)
         for rows, part in found:
             vectors[rows], missing[rows] = part, False
             progress.update(task, completed=int(rows[-1]) + 1)

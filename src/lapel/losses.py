@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lapel.precision import single
+
 
 def triplet_loss(positive: Tensor, negative: Tensor, margin: float = 0.2) -> Tensor:
     """Mean of max(0, margin + s_neg - s_pos) over triplets (AG-MAN eq 8, with the right sign).
@@ -26,13 +28,13 @@ def triplet_loss(positive: Tensor, negative: Tensor, margin: float = 0.2) -> Ten
 
 def attribute_loss(logits: Tensor, attributes: Tensor) -> Tensor:
     """Binary cross-entropy of attribute logits (B, n) against the one-hot attribute (B,) (AG-MAN eq 7, w_a = 1)."""
-    logits = _single(logits)
+    logits = single(logits)
     return F.binary_cross_entropy_with_logits(logits, F.one_hot(attributes, logits.shape[-1]).to(logits.dtype))
 
 
 def labelled_attribute_loss(logits: Tensor, labelled: Tensor) -> Tensor:
     """The same without a chosen attribute: targets are the attributes an image is labelled with, (B, n) bool."""
-    logits = _single(logits)
+    logits = single(logits)
     return F.binary_cross_entropy_with_logits(logits, labelled.to(logits.dtype))
 
 
@@ -54,7 +56,7 @@ class Combination(nn.Module):
 
     def forward(self, losses: Sequence[Tensor]) -> Tensor:
         """Scalars -> one scalar."""
-        stacked = torch.stack([_single(loss) for loss in losses])
+        stacked = torch.stack([single(loss) for loss in losses])
         if self.mode == "fixed":
             return stacked.sum()
         if self.mode == "learned":
@@ -77,7 +79,7 @@ def pair_loss(vectors: Tensor, labels: Sequence[Tensor], temperature: float = 0.
     """
     # Autocast would multiply in bf16, whose rounding the temperature magnifies.
     with torch.autocast(vectors.device.type, enabled=False):
-        per_attribute = _single(vectors).transpose(0, 1)
+        per_attribute = single(vectors).transpose(0, 1)
         similarity = per_attribute @ per_attribute.transpose(1, 2) / temperature
         shared = torch.stack([hot.float() @ hot.float().T for hot in labels]) > 0
     labelled = torch.stack([hot.any(1) for hot in labels])
@@ -118,13 +120,13 @@ class ValueProxies(nn.Module):
         attribute has them as equal shares of its target. Attributes of fewer than two values are left out.
         """
         # Every parameter has a gradient even where nothing is labelled, or distributed processes would wait for it.
-        loss, count = (_single(vectors).sum() + self.proxies.sum()) * 0.0, 0
+        loss, count = (single(vectors).sum() + self.proxies.sum()) * 0.0, 0
         for number, (proxies, hot) in enumerate(zip(self.proxies.split_with_sizes(self.counts), labels, strict=True)):
             rows = hot.any(1)
             if not rows.any() or hot.shape[1] < 2:
                 continue
             with torch.autocast(vectors.device.type, enabled=False):
-                chosen = _single(vectors[rows, number])
+                chosen = single(vectors[rows, number])
                 cosines = chosen @ F.normalize(proxies.to(chosen.dtype), dim=-1).T
             target = hot[rows].to(cosines.dtype)
             target = target / target.sum(1, keepdim=True)
@@ -132,8 +134,3 @@ class ValueProxies(nn.Module):
             loss = loss + F.cross_entropy(logits, target, label_smoothing=self.smoothing, reduction="sum")
             count += int(rows.sum())
         return loss / max(count, 1)
-
-
-def _single(tensor: Tensor) -> Tensor:
-    """Half precision as float32; anything finer as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -32,7 +32,7 @@ def cross_branch_loss(
 
     Args:
         regions, patches, backgrounds: unit vectors (N, D).
-        attributes, values: of each image, (N,) int64.
+        attributes, values: of each image, (N,) int64; a value of -1 is unknown, and alike to that image's alone.
         alpha: weight of the backgrounds.
         temperature: divides the cosines.
     """
@@ -40,7 +40,8 @@ def cross_branch_loss(
     with torch.autocast(regions.device.type, enabled=False):
         near, behind = regions @ patches.T / temperature, regions @ backgrounds.T / temperature
     alike = attributes.unsqueeze(1) == attributes
-    positive = alike & (values.unsqueeze(1) == values)
+    own = torch.eye(len(values), dtype=torch.bool, device=values.device)
+    positive = alike & (values.unsqueeze(1) == values) & ((values >= 0) | own)
     weighted = behind + (math.log(alpha) if alpha > 0 else -math.inf)
     total = torch.logsumexp(torch.cat([near, weighted.masked_fill(~alike, -math.inf)], 1), 1, keepdim=True)
     gained = ((near - total) * positive).sum(1) / positive.sum(1)

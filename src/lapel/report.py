@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ import numpy.typing as npt
 from lapel.catalogue import Catalogue
 from lapel.errors import RunError
 from lapel.evaluate import Result, catalogue_of, embed_catalogue, evaluate, resolve_protocol
+from lapel.evaluation.bars import Figure, figures_key, figures_table
 from lapel.evaluation.curves import Curves, draw_curves, read_curves
 from lapel.evaluation.instances import ItemResult
 from lapel.evaluation.markup import words
+from lapel.evaluation.metrics import few_said
 from lapel.evaluation.protocols import RetrievalResult
-from lapel.evaluation.record import read_result
-from lapel.evaluation.report_page import Figure, Section, curves_body, figures_key, figures_table, notes, write_report
+from lapel.evaluation.record import read_result, write_result
+from lapel.evaluation.report_page import Section, curves_body, notes, write_report
 from lapel.evaluation.triplets import TripletsResult
 from lapel.parts import Part, attribute_part, item_part, triplet_part
 from lapel.progress import bar
 from lapel.protocol import AttributeProtocol, ItemProtocol, Protocol, TripletProtocol
-from lapel.report_figures import FIGURES, Scene
+from lapel.report_figures import FIGURES
+from lapel.report_scene import Scene
 from lapel.retrieval.embedder import Embedder, Vectors, load
 from lapel.runs import note
 
@@ -67,12 +71,18 @@ def report(
     protocol = resolve_protocol(whole)
     embedder = load(run)
     part = _part(embedder, whole, protocol)
-    rivals = _rivals(against, embedder, part.images)
-    vectors, missing = embed_catalogue(embedder, part.images, embedder.config.recipe.data.max_failed, quiet)
-    known = _Known(embedder, part.images, vectors, missing)
+    names = names_of([run, *against])
+    rivals = _rivals(dict(zip(names[1:], against, strict=True)), embedder, part.images)
+    raw = isinstance(protocol, TripletProtocol)  # as ``evaluate`` asks for them; figures of cosines scale them
+    failed = embedder.config.recipe.data.max_failed
+    vectors, missing = embed_catalogue(embedder, part.images, failed, quiet, raw=raw)
+    known = _Known(embedder, part.images, vectors, missing, raw)
     result = evaluate(run, whole, json=to / "result.json", seed=seed, quiet=True, protocol=protocol, embedder=known)
     curves = read_curves(run)
-    scene = Scene(embedder, protocol, part, vectors, missing, result, to / "figures", rivals, seed)
+    scene = Scene(embedder, protocol, part, vectors, missing, result, to / "figures", names[0], rivals, seed)
+    if scene.sampled:  # the file says what the page does
+        found, record = read_result(to / "result.json")
+        write_result(to / "result.json", found, record | {"figures_by_attribute": scene.sampled})
     sections = [_metrics(result, protocol), *_curves(curves, scene)]
     with bar("figure", quiet) as progress:
         task = progress.add_task("drawing", total=len(FIGURES), note="")
@@ -83,7 +93,7 @@ def report(
     _forget_old(scene)
     return write_report(
         to / "report.html",
-        run.resolve().name,
+        names[0],
         f"{embedder.config.model['name']} on {embedder.config.model['trunk']}, measured on {whole.name}: "
         f"{protocol_words(protocol, result)}.",
         _headline(result, protocol),
@@ -96,21 +106,33 @@ def report(
 class _Known(Embedder):
     """An embedder that has the vectors of some images at hand and embeds none of them twice."""
 
-    def __init__(self, other: Embedder, catalogue: Catalogue, vectors: Vectors, missing: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        other: Embedder,
+        catalogue: Catalogue,
+        vectors: Vectors,
+        missing: npt.NDArray[np.bool_],
+        raw: bool = False,
+    ) -> None:
         super().__init__(other.model, other.config, other.run, other.fingerprint, other.device)
         self.failures = other.failures
-        self._vectors, self._missing = vectors, missing
+        self._vectors, self._missing, self._raw = vectors, missing, raw
         keys = zip(catalogue.paths(), catalogue.boxes(), strict=True)
         self._rows = {key: row for row, key in enumerate(keys)}
 
     def embed_paths(
-        self, paths: Sequence[Path], boxes: Any = None, batch_size: int = 64, max_failed: float = 0.05
+        self,
+        paths: Sequence[Path],
+        boxes: Any = None,
+        batch_size: int = 64,
+        max_failed: float = 0.05,
+        raw: bool = False,
     ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
         """Yield the vectors at hand; of images that are not, embed all that was asked for."""
         crops = [None] * len(paths) if boxes is None else boxes
         keys = list(zip(paths, crops, strict=True))
-        if not all(key in self._rows for key in keys):
-            yield from super().embed_paths(paths, boxes, batch_size, max_failed)
+        if raw != self._raw or not all(key in self._rows for key in keys):
+            yield from super().embed_paths(paths, boxes, batch_size, max_failed, raw)
             return
         rows = np.array([self._rows[key] for key in keys], np.int64)
         for start in range(0, len(rows), 4096):
@@ -128,23 +150,44 @@ def _part(embedder: Embedder, whole: Catalogue, protocol: Protocol) -> Part:
     return item_part(whole, protocol, recipe)
 
 
-def _rivals(against: Sequence[Path | str], own: Embedder, images: Catalogue) -> dict[str, Embedder]:
-    """Load the runs to compare with, named by their folders.
+def names_of(runs: Sequence[Path | str]) -> list[str]:
+    """Return what runs are called: by their folders, with as many of those above as tell them apart.
+
+    A folder ``seedK`` is one of several runs of the folder above, as ``lapel reproduce`` leaves them.
+
+    >>> names_of(["runs/agman/seed0", "runs/agman-without-asa/seed0", "other/mine"])
+    ['agman/seed0', 'agman-without-asa/seed0', 'mine']
+    """
+    parts = [Path(run).resolve().parts for run in runs]
+    lengths = [2 if re.fullmatch(r"seed\d+", own[-1]) else 1 for own in parts]
+    while True:
+        names = ["/".join(own[-length:]) for own, length in zip(parts, lengths, strict=True)]
+        known = dict(zip(parts, names, strict=True))  # a run that is named twice is one
+        again = [
+            length + 1 if [*known.values()].count(name) > 1 and length < len(own) else length
+            for own, name, length in zip(parts, names, lengths, strict=True)
+        ]
+        if again == lengths:
+            return names
+        lengths = again
+
+
+def _rivals(against: Mapping[str, Path | str], own: Embedder, images: Catalogue) -> dict[str, Embedder]:
+    """Load the runs to compare with.
 
     Raises:
         RunError: one lacks attributes that this run shows on this catalogue.
     """
     shown = [name for name in own.attributes if name in images.attributes]
     found: dict[str, Embedder] = {}
-    for path in map(Path, against):
+    for name, path in against.items():
         other = load(path)
-        if lacking := [name for name in shown if name not in other.attributes]:
+        if lacking := [each for each in shown if each not in other.attributes]:
             raise RunError(
                 f"run {path} cannot rank beside {own.run}: it does not know {', '.join(lacking)} of catalogue "
                 f"{images.name!r}, only {', '.join(other.attributes)}. Compare runs trained on the same attributes"
             )
-        name = path.resolve().name
-        found[name if name not in (own.run.resolve().name, *found) else str(path)] = other
+        found[name] = other
     return found
 
 
@@ -206,6 +249,8 @@ def _metrics(result: Result, protocol: Protocol) -> Section:
                 remarks.append(f"{words(row.attribute)}: {row.hopeless} queries have no relevant candidate, count as 0")
             if row.missing:
                 remarks.append(f"{words(row.attribute)}: {row.missing} images could not be read and are left out")
+        if few := few_said({words(row.attribute): row.queries for row in (*result.attributes, *result.beside)}):
+            remarks.append(few)
         remarks += [f"{words(row.attribute)} is not in the overall figure" for row in result.beside]
         remarks += [f"{words(name)} not evaluated: {reason}" for name, reason in result.not_evaluated.items()]
     elif isinstance(result, TripletsResult):

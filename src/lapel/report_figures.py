@@ -2,139 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lapel.catalogue import Catalogue
 from lapel.decoding import decode_array
 from lapel.errors import LapelError
-from lapel.evaluate import Result
 from lapel.evaluation import report_page as page
-from lapel.evaluation.boards import Board, attribute_boards, item_board, worst_queries
+from lapel.evaluation.bars import Figure, figures_key, figures_table
+from lapel.evaluation.boards import worst_queries
 from lapel.evaluation.confusion import confusions
 from lapel.evaluation.gaze import draw_gazes, gazes
 from lapel.evaluation.heat import draw_heat
-from lapel.evaluation.instances import ItemResult
-from lapel.evaluation.judged import JudgedAttribute, draw_judged, drawn_triplets, given_triplets, judge
+from lapel.evaluation.judged import ASKED, JudgedAttribute, draw_judged, drawn_triplets, given_triplets, judge
 from lapel.evaluation.localisation import Localisation, localise
 from lapel.evaluation.markup import words
-from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval
-from lapel.evaluation.regions import Regions, read_regions
-from lapel.evaluation.report_page import Figure, Section
-from lapel.evaluation.sheets import Line, Pictures, draw_lines, failure, same_ten, slug, top_lines
+from lapel.evaluation.protocols import RetrievalResult
+from lapel.evaluation.report_page import Section
+from lapel.evaluation.sheets import Line, draw_lines, failure, same_ten, slug, top_lines
 from lapel.evaluation.sheets import Vectors as VectorsOf
 from lapel.evaluation.triplets import triplets_of
-from lapel.parts import Part
-from lapel.protocol import Protocol, TripletProtocol
+from lapel.protocol import TripletProtocol
+from lapel.report_scene import Ground, Scene
 from lapel.retrieval.embedder import Embedder, Vectors
 
 Rows = npt.NDArray[np.int64]
-SAMPLE = 4000
-"""Images that figures by attribute are drawn from where the protocol asks for triplets or items, at most."""
 SAME = 8
 """Attributes of figure 6, at most."""
 
 
-@dataclass(frozen=True, eq=False)
-class Ground:
-    """Images with their vectors (N, A, D), which of them have none, and their pictures."""
-
-    images: Catalogue
-    vectors: Vectors
-    missing: npt.NDArray[np.bool_]
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """The pictures, each read once."""
-        return Pictures(self.images)
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What a report is drawn from.
-
-    Attributes:
-        embedder: of the run.
-        protocol: by which it was measured.
-        part: the images that take part.
-        vectors: (N, A, D) of ``part.images``.
-        missing: (N,) bool, images that could not be read.
-        result: what was measured.
-        folder: for the PNG files.
-        rivals: other runs by name.
-        seed: of every draw.
-        written: PNG files so far.
-    """
-
-    embedder: Embedder
-    protocol: Protocol
-    part: Part
-    vectors: Vectors
-    missing: npt.NDArray[np.bool_]
-    result: Result
-    folder: Path
-    rivals: Mapping[str, Embedder]
-    seed: int
-    written: list[Path] = field(default_factory=list)
-
-    @cached_property
-    def ground(self) -> Ground:
-        """All images that take part."""
-        return Ground(self.part.images, self.vectors, self.missing)
-
-    @cached_property
-    def sample(self) -> Ground:
-        """The images that figures by attribute are drawn from."""
-        if isinstance(self.result, RetrievalResult) or len(self.part.images) <= SAMPLE:
-            return self.ground
-        rows = np.sort(np.random.default_rng([self.seed, 4]).permutation(len(self.part.images))[:SAMPLE])
-        return Ground(self.part.images.take(rows), self.vectors[rows], self.missing[rows])
-
-    @cached_property
-    def by_attribute(self) -> list[Board]:
-        """A board for each attribute of the run that the images are labelled under."""
-        ours, ground = self.embedder.attributes, self.sample
-        names = [name for name in ours if name in ground.images.attributes]
-        options: dict[str, Any] = {"missing": ground.missing, "seed": self.seed}
-        if isinstance(self.result, RetrievalResult):
-            options["lists"] = self.part.lists
-            return attribute_boards(self.result, ground.images, ground.vectors, ours, **options)
-        try:
-            found = attribute_retrieval(
-                lambda name: ground.vectors[:, ours.index(name)], ground.images, names, samples=1, **options
-            )
-        except LapelError:  # labelled under none of them
-            return []
-        return attribute_boards(found, ground.images, ground.vectors, ours, **options)
-
-    @cached_property
-    def boards(self) -> list[tuple[Board, Ground]]:
-        """All boards, that of items first, each with its images."""
-        found = [(board, self.sample) for board in self.by_attribute]
-        if isinstance(self.result, ItemResult) and self.part.selection is not None:
-            board = item_board(self.result, self.ground.images, self.vectors, self.part.selection, self.missing)
-            found.insert(0, (board, self.ground))
-        return found
-
-    @cached_property
-    def regions(self) -> Regions | None:
-        """Where each attribute truly shows, where that is known."""
-        return read_regions(self.sample.images)
-
-    def png(self, name: str) -> Path:
-        """Return the path of a figure's PNG, which is written next."""
-        path = self.folder / f"{name}.png"
-        while path in self.written:  # two attributes whose names differ in odd letters only
-            path = path.with_stem(f"{path.stem}-2")
-        self.written.append(path)
-        return path
+def _drawn(scene: Scene) -> str:
+    """Return a sentence that says what figures by attribute are drawn from, where that is not all images."""
+    return f" By attribute: {scene.sampled}." if scene.sampled else ""
 
 
 def _top(scene: Scene) -> Section | None:
@@ -153,7 +55,7 @@ def _top(scene: Scene) -> Section | None:
     text = (
         "For each attribute the ten best results of three queries: one drawn from the best answered tenth, one from "
         "the middle, one from the worst."
-    )
+    ) + _drawn(scene)
     return Section("figure5", "Figure 5: the ten best results", page.top_body(groups), text, "Top ten")
 
 
@@ -162,7 +64,7 @@ def _same(scene: Scene) -> Section | None:
         return None
     groups: list[tuple[str, Sequence[Line]]] = []
     for board, ground in scene.boards[:SAME]:
-        models: dict[str, VectorsOf] = {scene.embedder.run.resolve().name: _own(scene, ground)}
+        models: dict[str, VectorsOf] = {scene.name: _own(scene, ground)}
         models |= {name: _embedding(other, ground) for name, other in scene.rivals.items()}
         lines = same_ten(board, ground.pictures, models, scene.seed)
         if lines:
@@ -174,7 +76,7 @@ def _same(scene: Scene) -> Section | None:
     text = (
         "One query of each attribute and the same ten candidates, drawn at random, half of them right: each model puts "
         "them in its own order. Ten are a picture, no measurement; the tables say which model is better."
-    )
+    ) + _drawn(scene)
     return Section("figure6", "Figure 6: several models, the same ten", page.same_body(groups), text, "Same ten")
 
 
@@ -227,7 +129,7 @@ def _gaze(scene: Scene) -> Section | None:
 
 def _judged(scene: Scene) -> Section | None:
     given = isinstance(scene.protocol, TripletProtocol) and scene.part.triplets is not None
-    ground = scene.ground if given else scene.sample
+    ground, distance = (scene.ground, scene.embedder.distance) if given else (scene.sample, "cosine")
     found: list[JudgedAttribute] = []
     for place, name in enumerate(scene.embedder.attributes):
         if given:
@@ -239,7 +141,7 @@ def _judged(scene: Scene) -> Section | None:
         rows = rows[~ground.missing[rows].any(axis=1)]
         if len(rows):
             vectors = _under(ground.vectors, place)
-            found.append(judge(rows, vectors, ground.images, name, ground.pictures, scene.seed))
+            found.append(judge(rows, vectors, ground.images, name, ground.pictures, scene.seed, distance=distance))
     if not found:
         return None
     draw_judged(found, scene.png("figure8"))
@@ -248,7 +150,7 @@ def _judged(scene: Scene) -> Section | None:
         "one told wrong, where there is one; "
     )
     source = "the catalogue's triplets" if given else "triplets drawn from the labels, every value alike"
-    text += f"the counts are of at most 400 of {source}."
+    text += f"the counts are of at most {ASKED} of {source}." + ("" if given else _drawn(scene))
     return Section("figure8", "Figure 8: triplets judged", page.judged_body(found), text, "Triplets")
 
 
@@ -264,20 +166,25 @@ def _under(vectors: Vectors, place: int) -> Any:
 
 
 def _failures(scene: Scene) -> Section | None:
+    if not scene.boards:
+        return None
+    title = "Figure 9: the worst failures first"
     grounds = {id(board): ground for board, ground in scene.boards}
     found: list[Line] = []
     for board, number in worst_queries([board for board, _ in scene.boards]):
         ground = grounds[id(board)]
         found.append(failure(board, number, ground.images, ground.pictures))
     if not found:
-        return None
-    draw_lines(found, scene.png("figure9"), "Figure 9: the worst failures first", columns=6)
+        return Section(
+            "figure9", title, page.notes(["no query ranked a wrong image above a right one"]), short="Failures"
+        )
+    draw_lines(found, scene.png("figure9"), title, columns=6)
     text = (
         "The queries that gained least over a random order, worst first, at most two of each attribute: the first "
         "wrong results beside the best-ranked right one. A likely reason is a circumstance that scores, votes, views "
         "or landmarks show; nobody looked at the pictures."
-    )
-    return Section("figure9", "Figure 9: the worst failures first", page.failures_body(found), text, "Failures")
+    ) + _drawn(scene)
+    return Section("figure9", title, page.failures_body(found), text, "Failures")
 
 
 def _localisation(scene: Scene) -> Section | None:
@@ -289,19 +196,23 @@ def _localisation(scene: Scene) -> Section | None:
         return Section("pointing", "Attention, measured", page.notes([str(error)]), short="Pointing")
     counts = ("mass inside %", "centre of the picture %", "images")
     figures = [_pointing(row.attribute, row) for row in found.attributes]
-    body = page.figures_table(figures, _pointing("overall", found.overall), "pointing game", counts)
+    body = figures_table(figures, _pointing("overall", found.overall), "pointing game", counts)
     remarks = [f"{words(name)} not measured: {reason}" for name, reason in found.not_measured.items()]
     remarks += [
         f"{words(row.attribute)}: its regions fill the picture; not in the overall figure" for row in found.beside
     ]
+    if found.overall.cut_off:
+        remarks.append(f"{found.overall.cut_off:,} regions lie outside the model's frame and are left out")
+    if found.unread:
+        remarks.append(f"{found.unread:,} images could not be read and are left out")
     text = (
         "Is the maximum of the map inside the region where the attribute truly shows? Chance is attention spread "
         "evenly; the centre column is what looking at the middle of the picture would score."
-    )
+    ) + _drawn(scene)
     return Section(
         "pointing",
         "Attention, measured",
-        page.figures_key("pointing game") + body + page.notes(remarks),
+        figures_key("pointing game") + body + page.notes(remarks),
         text,
         "Pointing",
     )
@@ -329,9 +240,9 @@ def _confusion(scene: Scene) -> Section | None:
         if len(each.values) <= page.HEAT:
             draw_heat(each, scene.png(f"confusion-{slug(name)}"), words(name))
     text = (
-        "An embedding names no value, so each query is given the value that its ten nearest candidates vote for: what "
-        "are the values of an attribute taken for?"
-    )
+        "An embedding names no value, so each query is given the value that its nearest candidates, ten at most, vote "
+        "for: what are the values of an attribute taken for?"
+    ) + _drawn(scene)
     return Section("confusion", "Which values are confused", page.confusion_body(found), text, "Confusion")
 
 

@@ -276,7 +276,7 @@ def _view(
             catalogue=catalogue.name,
             task="attributes" if attributes else "triplets",
             protocol=to_dict(protocol),
-            data={name: catalogue.record.get(name) for name in ("format", "title", "variant", "left_out")},
+            data={name: catalogue.record.get(name) for name in ("format", "title", "variant", "left_out", "absent")},
             settings=_named(settings),
             minutes=minutes or None,
             command=_named([Path(sys.argv[0]).name, *sys.argv[1:]]),

@@ -35,6 +35,7 @@ from lapel.models import build
 from lapel.models.base import AttributeNetwork
 from lapel.objective import Objective
 from lapel.optimiser import make_optimiser, moving, set_rate
+from lapel.precision import use_bf16
 from lapel.progress import bar
 from lapel.runs import RunConfig, save_weights
 from lapel.stages import train_stages
@@ -83,7 +84,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     pre = preprocessing(recipe, model)
     check_size(model, pre)
     if recipe.model.init and not restored:
-        start_from(model, recipe.model.init)
+        start_from(model, recipe.model.init, attributes)
     labels = [training.multi_hot(name, found) for name, found in values.items()]
     feed = Feed(recipe, training, labels, list(values), pre, fabric)
     digest = training.digest() + validation.digest() + feed.digest()
@@ -282,15 +283,6 @@ def start_fabric(settings: TrainingConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def use_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as told, or where the processor does it in hardware."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def build_model(recipe: Recipe, attributes: int, restored: bool) -> AttributeNetwork:

@@ -57,8 +57,9 @@ def validate(
     """Return the figure that the best weights are chosen by, in percent, then the same of each attribute.
 
     The first entry is the overall figure and its name says what it is: ``map``, or ``accuracy`` of the catalogue's
-    triplets where those are how it is scored (``given_triplets``). A catalogue that gives queries and candidates for
-    this split (ASEN's files) is asked those; else they are drawn, always the same.
+    triplets where those are how it is scored (``given_triplets``), told by the distance that the model's paper has. A
+    catalogue that gives queries and candidates for this split (ASEN's files) is asked those; else they are drawn,
+    always the same.
 
     Args:
         model: to be measured as it is.
@@ -68,16 +69,17 @@ def validate(
         run: its folder, for messages.
         fabric: device and precision.
     """
+    names, triplets = list(config.attributes), given_triplets(catalogue)
     embedder = Embedder(model, config, run, "", str(fabric.device))
     vectors = np.zeros((len(catalogue), len(config.attributes), embedder.dim), np.float32)
     missing = np.ones(len(catalogue), bool)
     chunks = (np.arange(at, min(at + 64, len(source))) for at in range(0, len(source), 64))
     with fabric.autocast():
-        for rows, found in embedder.embed_source(source, chunks):
+        for rows, found in embedder.embed_source(source, chunks, raw=triplets is not None):
             vectors[rows], missing[rows] = found, False
-    names, triplets = list(config.attributes), given_triplets(catalogue)
     if triplets is not None:
-        told = triplet_prediction(vectors, names, catalogue, triplets, SPLIT, missing=missing, samples=1)
+        how = embedder.distance
+        told = triplet_prediction(vectors, names, catalogue, triplets, SPLIT, distance=how, missing=missing, samples=1)
         return _named("accuracy", told.overall.accuracy, {name: one.accuracy for name, one in told.attributes.items()})
     lists = _given(catalogue)
     asked = names if lists is None else [name for name in names if name in lists.attributes]

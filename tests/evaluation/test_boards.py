@@ -106,6 +106,8 @@ def test_the_worst_gained_least_over_chance_and_are_of_different_items() -> None
     assert found == [("a", 2), ("b", 0), ("a", 1)]
     assert len(worst_queries([first, second], count=1)) == 1
     assert three_queries(second, 0) == [("a query", 0)]
+    # Every right candidate first: chance is high, so the gain is little, but nothing failed.
+    assert [number for _, number in worst_queries([simple_board([1.0, 0.99], [9, 9], ["p", "q"])])] == [1]
     assert three_queries(simple_board([0.0], [0], ["x"]), 0) == []
 
 

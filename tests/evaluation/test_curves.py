@@ -111,6 +111,13 @@ def test_the_svg_is_to_scale_and_says_what_it_shows() -> None:
     assert not re.search("nan|inf", drawn)
 
 
+def test_steps_are_whole() -> None:
+    steps = np.array([1.0, 2.0])
+    root = ElementTree.fromstring(svg(Curve("loss", steps, steps, steps, steps)))
+    texts = [part.text for part in root.findall("text[@text-anchor='middle']")]
+    assert texts == ["0", "1", "2", "steps"]
+
+
 @pytest.mark.parametrize("values", [[0.0], [100.0], [50.0, 50.0], [-1.0, 1.0], [1e9, 1e-9]])
 def test_any_values_can_be_drawn(tmp_path: Path, values: list[float]) -> None:
     lines: list[dict[str, object]] = [{"step": n, "loss": value, "val_map": value} for n, value in enumerate(values)]

@@ -40,7 +40,9 @@ LITTLE = 1e-6
         ({"wrong_score": 0.9, "right_score": 0.89, "spread": 0.01 / TINY - LITTLE}, ["not known"]),
         ({"wrong_score": 0.9}, ["not known"]),
         ({"right_score": 0.9}, ["not known"]),
-        ({"wrong_score": 0.2, "right_score": 0.9}, ["tiny difference"]),
+        ({"wrong_score": 0.2, "right_score": 0.9}, ["not known"]),
+        ({"wrong_score": 0.9 - LITTLE, "right_score": 0.9}, ["not known"]),
+        ({"wrong_score": 0.9, "right_score": 0.9}, ["tiny difference"]),
         ({"hidden": HIDDEN}, ["occlusion"]),
         ({"hidden": HIDDEN - LITTLE}, ["not known"]),
         ({"hidden": 0.0, "right_hidden": 1.0}, ["occlusion"]),
@@ -79,6 +81,20 @@ def test_reasons_say_what_speaks_for_them() -> None:
         "the best right image scores 0.012 less than the best wrong one",
         "its neighbours say 'v_neck' (80 % of the vote, 10 % for its own label)",
     ]
+
+
+def test_a_tiny_difference_is_never_nothing_less() -> None:
+    equal = likely_reasons(Known(wrong_score=0.9, right_score=0.9))
+    assert equal[0].detail == "the best right image scores nearly as much as the best wrong one"
+
+
+def test_what_comes_first_was_not_hard_to_tell(catalogue: Catalogue) -> None:
+    right = np.array([True, False])
+    found = evidence(catalogue, 0, np.array([3, 1]), np.array([0.9, 0.9]), right, ["round", "v_neck"])
+    assert (found.wrong_score, found.right_score, found.right_hidden) == (0.9, None, 1.0)
+    assert "tiny difference" not in [reason.name for reason in likely_reasons(found)]
+    behind = evidence(catalogue, 0, np.array([1, 3]), np.array([0.9, 0.9]), ~right, ["v_neck", "round"])
+    assert behind.right_score == 0.9
 
 
 @pytest.mark.parametrize(

@@ -336,3 +336,8 @@ def test_triplets_equal_a_loop_and_ties_are_wrong():
     assert triplet_margin_loss(positive, negative, 0.3) == pytest.approx(expected)
     assert triplet_accuracy(np.ones(3), np.ones(3)) == 0
     assert triplet_margin_loss(np.ones(3), np.ones(3)) == pytest.approx(0.2)
+
+
+def test_few_answers_are_told() -> None:
+    assert metrics.few_said({"collar": metrics.FEW, "colour": 60}) == ""
+    assert "fewer than 10 answers of collar, hem: " in metrics.few_said({"collar": 9, "colour": 60, "hem": 1})

@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from lapel.evaluation import report_page as page
+from lapel.evaluation.bars import Figure, figures_key, figures_table
 from lapel.evaluation.confusion import confusion
 from lapel.evaluation.curves import Curve, Curves
 from lapel.evaluation.figures import Tile
 from lapel.evaluation.gaze import Gaze, draw_gazes, gazes
 from lapel.evaluation.heat import draw_heat
 from lapel.evaluation.judged import Judged, JudgedAttribute
-from lapel.evaluation.report_page import Figure, Section
+from lapel.evaluation.report_page import Section
 from lapel.evaluation.sheets import Line, Pictures
 from lapel.frame import Preprocessing
 
@@ -44,7 +45,7 @@ def whole_page(tmp_path: Path) -> tuple[str, Reader]:
     curve = Curve(EVIL, values, values, values, values, 1)
     row = Figure(EVIL, 60.0, 50.0, 70.0, 20.0, (EVIL,))
     bodies = (
-        page.figures_key(EVIL) + page.figures_table([row], Figure("overall", 60.0), EVIL, (EVIL,), EVIL),
+        figures_key(EVIL) + figures_table([row], Figure("overall", 60.0), EVIL, (EVIL,), EVIL),
         page.curves_body(Curves(curve, curve)),
         page.top_body([(EVIL, EVIL, [line])]),
         page.same_body([(EVIL, [line, line])]),
@@ -86,7 +87,7 @@ def test_it_is_accessible(tmp_path: Path) -> None:
 def test_figures_stand_with_their_bars(tmp_path: Path) -> None:
     figure = Figure.of("sleeve_length", (0.625, 0.6, 0.65), 0.2, "1,200")
     assert (figure.value, figure.low, figure.high, figure.chance) == (62.5, 60.0, 65.0, 20.0)
-    text = page.figures_table([figure], Figure("overall", 50.0), "MAP", ("queries",))
+    text = figures_table([figure], Figure("overall", 50.0), "MAP", ("queries",))
     for part in ("sleeve length", "62.5", "60.0–65.0", "20.0", "1,200", 'class="fill" style="width:62.50%"', "–</td>"):
         assert part in text
 

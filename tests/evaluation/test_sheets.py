@@ -121,6 +121,8 @@ def test_drawn_triplets_are_of_the_labels(tmp_path: Path) -> None:
     assert (value[rows[:, 0]] == value[rows[:, 1]]).all()
     assert (value[rows[:, 0]] != value[rows[:, 2]]).all()
     assert (rows[:, 0] != rows[:, 1]).all()
+    few = judged.drawn_triplets(catalogue.take(np.arange(4)), "main_colour", seed=0, count=200)
+    assert sorted(few.tolist()) == [[0, 3, 1], [0, 3, 2], [3, 0, 1], [3, 0, 2]], "there are no more; none comes twice"
     assert len(judged.drawn_triplets(catalogue.take(np.arange(0, 30, 3)), "main_colour", 0)) == 0  # one value only
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,26 @@ def test_a_relation_equals_its_rows(catalogue, vectors):
     assert data["margin"] == 0.3
     with pytest.raises(KeyError, match="unknown attribute 'heels'"):
         result["heels"]
+
+
+def test_by_euclidean_distance_vectors_are_compared_as_they_are(catalogue, vectors):
+    rng = np.random.default_rng(2)
+    rows = rng.integers(0, 20, (150, 3))
+    vectors *= rng.uniform(0.2, 5, (20, 1, 1)).astype(np.float32)  # lengths that cosines do not see
+    table = relation(rows, np.array(["heel"] * 150))
+    found = triplet_prediction(vectors, NAMES, catalogue, table, distance="euclidean", chunk=7)
+    place, right, loss = NAMES.index("heel"), [], 0.0
+    for anchor, positive, negative in rows:
+        near, far = (
+            math.dist(vectors[anchor, place].tolist(), vectors[other, place].tolist()) for other in (positive, negative)
+        )
+        right.append(near < far)
+        loss += max(0.0, 0.2 + near - far) / len(rows)
+    np.testing.assert_array_equal(found["heel"].right, right)
+    assert found.overall.loss == pytest.approx(loss)
+    assert found.overall.accuracy != triplet_prediction(vectors, NAMES, catalogue, table).overall.accuracy
+    with pytest.raises(LapelError, match="unknown distance 'euclidian'; did you mean 'euclidean'"):
+        triplet_prediction(vectors, NAMES, catalogue, table, distance="euclidian")
 
 
 def test_the_interval_is_the_bootstrap_of_the_answers():

@@ -59,6 +59,8 @@ def test_what_a_model_lacks_is_none() -> None:
     assert model.classifier is None
     assert model.pyramid is False
     assert model.distance == "cosine"
+    vectors, numbers = torch.tensor([1.0, 2.0]), torch.tensor([3, 1])
+    assert torch.equal(model.raw(vectors, numbers), model.embed(vectors, numbers))
     assert list(model.state_dict()) == []
 
 

@@ -13,6 +13,17 @@ from lapel.errors import RecipeError
 from lapel.models import build
 from lapel.models.frozen import FrozenTrunk
 
+from .contract import ATTRIBUTES, AttributeModelContract
+
+
+class TestFrozen(AttributeModelContract):
+    conditioned = False
+    located = False
+    trained = False
+
+    def build(self) -> FrozenTrunk:
+        return FrozenTrunk(ATTRIBUTES, "test_resnet")
+
 
 @pytest.mark.parametrize("trunk", ["test_resnet", "mobilenetv3_small_050"])
 @torch.no_grad()

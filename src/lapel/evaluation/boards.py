@@ -239,12 +239,13 @@ def worst_queries(boards: Sequence[Board], count: int = 8, each: int = 2) -> lis
     """Return the queries that failed worst, worst first: little or nothing gained over a random order.
 
     That weighs how many right candidates a query had: to miss the one among thousands is no failure to learn from, to
-    miss hundreds is. At most ``each`` are of one board, and of different items: the figure shows several failures.
+    miss hundreds is. At most ``each`` are of one board, and of different items: the figure shows several failures. A
+    query that ranks every right candidate first did not fail.
     """
     found: list[tuple[float, int, Board, int]] = []
     for board in boards:
         gain = board.quality - board.chance
-        gain[board.counts == 0] = np.inf
+        gain[(board.counts == 0) | (board.quality > 1 - 1e-9)] = np.inf
         shown: set[str] = set()
         for number in np.argsort(gain, kind="stable").tolist():
             if len(shown) == each or not np.isfinite(gain[number]):

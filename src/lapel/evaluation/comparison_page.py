@@ -57,13 +57,6 @@ def _section(name: str, title: str, body: str, lead: str = "") -> str:
     return f'<section aria-labelledby="{name}"><h2 id="{name}">{escape(title)}</h2>{text}{body}</section>'
 
 
-def _table(heads: Sequence[str], rows: Sequence[str], caption: str) -> str:
-    return (
-        f'<div class="scroll" tabindex="0"><table><caption class="hidden">{escape(caption)}</caption>'
-        f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
 def _head(text: str, kind: str = "num") -> str:
     return f'<th scope="col" class="{kind}">{escape(text)}</th>'
 
@@ -89,7 +82,9 @@ def _rows(view: TableView) -> str:
     lead = f"Mean over seeds; dot and line: the mean and its {_LEVEL} interval; short strokes: single seeds"
     lead += "; diamond: as printed." if view.own else "."
     lead += f" Differences are to {escape(view.main)} (dotted line), paired by query." if view.main else ""
-    return _section("measured", "Measured beside print", _table(heads, lines, "Rows of the table"), lead)
+    return _section(
+        "measured", "Measured beside print", markup.table("".join(heads), "".join(lines), "Rows of the table"), lead
+    )
 
 
 def _scale(view: TableView) -> _Scale:
@@ -181,23 +176,27 @@ def _claims(view: TableView) -> str:
     scale = _Scale(min(gaps), max(gaps))
     lines = []
     for claim in view.claims:
-        kind = {"within noise": "noise-word"}.get(claim.verdict, claim.verdict)
-        gap = claim.difference
+        noise = claim.verdict == "within noise"
+        kind = "noise-word" if noise else claim.verdict
+        gap, pair = claim.difference, f"{claim.better} minus {claim.worse}"
         lines.append(
-            f'<tr><th scope="row">{escape(claim.says)}{_small(f"{claim.better} minus {claim.worse}")}</th>'
-            f"{_cell(signed(gap.mean) + _small(difference_ends(gap)))}"
-            f'<td class="plotted">{_gap_plot(gap, scale, claim.verdict == "within noise")}</td>'
-            f'{_cell(signed(claim.printed))}<td class="verdict {kind}">{claim.verdict}</td></tr>'
+            f'<tr class="claim"><th scope="row">{escape(claim.says)}{_small(pair)}</th>'
+            f'<td class="verdict {kind}">{claim.verdict}</td>{_cell(signed(gap.mean) + _small(difference_ends(gap)))}'
+            f'<td class="plotted">{_gap_plot(gap, scale, noise)}</td>{_cell(signed(claim.printed))}</tr>'
         )
     printed = "in print" if view.own else f"in print, on {view.table.dataset}"
     heads = [
         _head("the paper's claim", ""),
+        _head("here", ""),
         _head("measured difference"),
         _head(f"from {signed(scale.low, 1)} to {signed(scale.high, 1)}", "plotted"),
         _head(printed),
-        _head("", ""),
     ]
-    return _section("claims", "Does the paper's ordering hold?", _lead(view) + _table(heads, lines, "The claims"))
+    return _section(
+        "claims",
+        "Does the paper's ordering hold?",
+        _lead(view) + markup.table("".join(heads), "".join(lines), "The claims"),
+    )
 
 
 def _lead(view: TableView) -> str:
@@ -225,7 +224,11 @@ def _details(view: TableView) -> str:
     asked = "triplets" if view.measure == "accuracy" else "queries"
     counts = "".join(_cell(f"{count:,}") for count in view.queries.values()) + (_cell("") if losses else "")
     lines.append(f'<tr class="apart"><th scope="row">{asked}</th>{counts}</tr>')
-    return _section("attributes", f"{view.measure} by attribute", _table(heads, lines, "Figures by attribute"))
+    return _section(
+        "attributes",
+        f"{view.measure} by attribute",
+        markup.table("".join(heads), "".join(lines), "Figures by attribute"),
+    )
 
 
 def _costs(view: TableView) -> str:
@@ -241,7 +244,7 @@ def _costs(view: TableView) -> str:
         "Of training: means over the runs. Speeds are those of the machine that the record below names; images are "
         "embedded under all attributes. What only the training needs is not part of “to embed”."
     )
-    return _section("cost", "What it costs", _table(heads, lines, "Cost of each row"), lead)
+    return _section("cost", "What it costs", markup.table("".join(heads), "".join(lines), "Cost of each row"), lead)
 
 
 def _notes(view: TableView) -> str:

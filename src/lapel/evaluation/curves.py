@@ -170,9 +170,9 @@ def svg(curve: Curve, stages: Sequence[int] = (), width: int = 520, height: int 
     for value in ticks(low, high):
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(value)}" y2="{y(value)}"/>')
         parts.append(f'<text x="{left - 8}" y="{y(value) + 4}" text-anchor="end">{_label(value)}</text>')
-    for step in ticks(first, last, 5):
-        parts.append(f'<text x="{x(step)}" y="{height - 16}" text-anchor="middle">{_label(step)}</text>')
-    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 1}" text-anchor="middle">steps</text>')
+    for step in (tick for tick in ticks(first, last, 5) if tick == round(tick)):
+        parts.append(f'<text x="{x(step)}" y="{height - 18}" text-anchor="middle">{_label(step)}</text>')
+    parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 3}" text-anchor="middle">steps</text>')
     for step in stages:
         parts.append(f'<line class="stage" x1="{x(step)}" x2="{x(step)}" y1="{top}" y2="{height - bottom}"/>')
     points = [f"{x(step)},{y(value)}" for step, value in zip(curve.steps, curve.values, strict=True)]

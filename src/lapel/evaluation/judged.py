@@ -13,12 +13,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from lapel.evaluation import metrics
 from lapel.evaluation.boards import value_texts
 from lapel.evaluation.figures import Tile, sheet
 from lapel.evaluation.markup import words
 from lapel.evaluation.sheets import Pictures
-from lapel.evaluation.triplets import ROLES
+from lapel.evaluation.triplets import ROLES, similarities
 from lapel.files import atomic_path
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Judged:
         attribute: under which it was asked.
         anchor, close, far: pictures with their values; ``close`` shares the anchor's.
         right: whether the model finds ``close`` the closer.
-        similarity: cosines of the anchor with the close and with the far one.
+        similarity: of the anchor to the close and to the far one: cosines, or Euclidean distances below zero.
     """
 
     attribute: str
@@ -75,21 +74,22 @@ def given_triplets(table: pa.Table, catalogue: Catalogue, attribute: str, seed: 
 def drawn_triplets(catalogue: Catalogue, attribute: str, seed: int, count: int = ASKED) -> Rows:
     """Draw triplets (n, 3) of rows from labels: two images that share a value, and one that shares none with the first.
 
-    A value is drawn first, evenly, then its images: rare values are asked as often as common ones.
+    A value is drawn first, evenly, then its images: rare values are asked as often as common ones, as long as they have
+    triplets; none is drawn twice.
     """
     labels = catalogue.multi_hot(attribute)
     labelled = np.flatnonzero(labels.any(axis=1))
     values = np.flatnonzero(labels.sum(axis=0) >= 2)
     generator = np.random.default_rng([seed, 9])
-    found: list[tuple[int, int, int]] = []
+    found: dict[tuple[int, int, int], None] = {}
     for value in generator.choice(values, 2 * count) if len(values) else ():
         anchor, close = generator.choice(np.flatnonzero(labels[:, value]), 2, replace=False)
         # A few throws find a far one, unless nearly all share the anchor's values.
         throws = generator.choice(labelled, 8)
         far = throws[~(labels[throws] & labels[anchor]).any(axis=1)]
         if len(far) and len(found) < count:
-            found.append((int(anchor), int(close), int(far[0])))
-    return np.array(found, np.int64).reshape(-1, 3)
+            found[int(anchor), int(close), int(far[0])] = None
+    return np.array([*found], np.int64).reshape(-1, 3)
 
 
 def judge(
@@ -100,6 +100,7 @@ def judge(
     pictures: Pictures,
     seed: int = 0,
     shown: int = 2,
+    distance: str = "cosine",
 ) -> JudgedAttribute:
     """Judge triplets (n, 3), n at least 1, and choose some to show: half of them wrong, as far as there are so many.
 
@@ -111,9 +112,10 @@ def judge(
         pictures: of the catalogue.
         seed: chooses what is shown.
         shown: how many.
+        distance: ``cosine`` or ``euclidean``, as in triplet prediction.
     """
-    anchor, close, far = (metrics.unit_vectors(vectors(rows[:, side])) for side in range(3))
-    similar = np.stack([(anchor * close).sum(axis=1), (anchor * far).sum(axis=1)], axis=1)
+    anchor, close, far = (vectors(rows[:, side]) for side in range(3))
+    similar = np.stack([similarities(anchor, other, distance) for other in (close, far)], axis=1)
     right = similar[:, 0] > similar[:, 1]
     texts = value_texts(catalogue, attribute)
     order = np.random.default_rng([seed, 10]).permutation(len(rows))

@@ -61,7 +61,7 @@ class Known:
 
     Attributes:
         wrong_score: cosine of the best wrong candidate.
-        right_score: cosine of the best right one.
+        right_score: cosine of the best right one, where a wrong one ranks above it: else it was not hard to tell.
         spread: standard deviation of the query's scores over all candidates.
         view: how the query is seen.
         wrong_views: how the first wrong results are.
@@ -124,9 +124,10 @@ def _tiny(known: Known) -> Reason | None:
     if known.wrong_score is None or known.right_score is None:
         return None
     gap = known.wrong_score - known.right_score
-    if gap > (TINY_COSINE if known.spread is None else TINY * known.spread):
+    if not 0 <= gap <= (TINY_COSINE if known.spread is None else TINY * known.spread):
         return None
-    return Reason("tiny difference", f"the best right image scores {max(gap, 0.0):.3f} less than the best wrong one")
+    said = f"{gap:.3f} less than" if gap >= 0.0005 else "nearly as much as"
+    return Reason("tiny difference", f"the best right image scores {said} the best wrong one")
 
 
 def _doubtful(known: Known) -> Reason | None:
@@ -179,7 +180,8 @@ def evidence(
     if len(misses):
         known["wrong_score"] = float(scores[misses[0]])
     if len(hits):
-        known["right_score"] = float(scores[hits[0]])
+        if len(misses) and misses[0] < hits[0]:
+            known["right_score"] = float(scores[hits[0]])
         known["right_hidden"] = hidden_share(_landmarks(catalogue, int(ranked[hits[0]])))
     for column in (name for name in VIEW_COLUMNS if name in catalogue.metadata):
         if view := _text(catalogue, column, query):

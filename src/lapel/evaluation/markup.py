@@ -61,6 +61,20 @@ def _clip(value: Any) -> float:
     return min(100.0, max(0.0, number)) if number == number else 0.0
 
 
+def table(heads: str, rows: str, caption: str) -> str:
+    """Return a table that scrolls by itself where it is wider than the page.
+
+    Args:
+        heads: cells of the first line, HTML.
+        rows: the lines, HTML.
+        caption: what it shows, as text; heard, not seen.
+    """
+    return (
+        f'<div class="scroll" tabindex="0"><table><caption class="hidden">{escape(caption)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
 def image(source: Picture, alt: str, side: int) -> str:
     """Return an <img> with the picture embedded, or a tile with the reason why there is none.
 

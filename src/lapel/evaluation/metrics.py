@@ -13,7 +13,7 @@ Ties are then a property of the vectors alone, and TIE_RULE orders them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ TIE_RULE = "equal scores keep the order of the candidates in the catalogue (stab
 SCORE = "cosine, exact on unit vectors rounded to multiples of 2**-26"
 
 LEVEL = 0.95  # of the bootstrap intervals
+FEW = 10  # answers below which a bootstrap says little: of one or two alike its interval is a point
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -153,6 +154,19 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+
+def few_said(counts: Mapping[str, int]) -> str:
+    """Say under which names there are too few answers for an interval to tell much; nothing if under none.
+
+    >>> few_said({"collar": 2, "colour": 60})
+    'fewer than 10 answers of collar: such an interval says little, and one or two alike make it a point'
+    """
+    few = [name for name, count in counts.items() if count < FEW]
+    if not few:
+        return ""
+    why = "such an interval says little, and one or two alike make it a point"
+    return f"fewer than {FEW} answers of {', '.join(few)}: {why}"
 
 
 def mean_interval(groups: Sequence[Array], samples: int = 2000, seed: int = 0, level: float = LEVEL) -> Interval:

@@ -14,7 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from lapel.evaluation.markup import TEMPLATES, VERDICTS, bar, image, interval, percent, style, words
+from lapel.evaluation.bars import Figure, figures_key, figures_table
+from lapel.evaluation.markup import TEMPLATES, VERDICTS, image, percent, style, words
 from lapel.evaluation.markup import record as footnote
 from lapel.evaluation.overlays import Picture
 from lapel.files import atomic_write
@@ -101,35 +102,18 @@ def _summary(result: Mapping[str, Any] | None) -> str:
     return text + "."
 
 
-def _row(name: str, entry: Mapping[str, Any], kind: str = "") -> str:
-    ends = entry.get("low"), entry.get("high")
-    drawn = bar(entry["map"], *ends, entry.get("chance"))
+def _row(name: str, entry: Mapping[str, Any]) -> Figure:
     counts = [f"{entry[key]:,}" if entry.get(key) is not None else "–" for key in ("queries", "candidates")]
-    return (
-        f'<tr{kind}><th scope="row">{escape(words(name))}</th>'
-        f'<td class="num strong">{percent(entry["map"])}</td>'
-        f'<td class="drawn">{drawn}</td><td class="num">{interval(*ends)}</td>'
-        f'<td class="num">{percent(entry.get("chance"))}</td>'
-        f'<td class="num wide">{counts[0]}</td><td class="num wide">{counts[1]}</td></tr>'
-    )
+    return Figure(name, entry["map"], entry.get("low"), entry.get("high"), entry.get("chance"), counts)
 
 
 def _table(result: Mapping[str, Any]) -> str:
     rows = [_row(name, entry) for name, entry in result["attributes"].items()]
-    rows.append(_row("overall", result["overall"], ' class="overall"'))
-    heads = (
-        '<th scope="col">attribute</th><th scope="col" class="num">MAP %</th>'
-        '<th scope="col" class="drawn"><span class="hidden">MAP as a bar</span></th>'
-        '<th scope="col" class="num">95 % interval</th><th scope="col" class="num">chance %</th>'
-        '<th scope="col" class="num wide">queries</th><th scope="col" class="num wide">candidates</th>'
-    )
+    drawn = figures_table(rows, _row("overall", result["overall"]), "MAP", ("queries", "candidates"))
     return (
         '<section aria-labelledby="measured"><h2 id="measured">How well it retrieves</h2>'
-        "<p>Mean average precision: how early the results with the query's own value come. "
-        '<span class="drawn">Bar: MAP; <span class="key span-key"></span> line: 95 % interval; '
-        '<span class="key chance-key"></span> notch: what a random order would give.</span></p>'
-        '<div class="scroll" tabindex="0"><table><caption class="hidden">MAP per attribute</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+        "<p>Mean average precision: how early the results with the query's own value come.</p>"
+        f"{figures_key('MAP')}{drawn}</section>"
     )
 
 

@@ -50,6 +50,13 @@ DEFINITIONS = {
         "cosine in float64",
         "strict: equal similarities are wrong",
     ),
+    "euclidean triplets": Definitions(
+        "accuracy = share of triplets with d(anchor, positive) < d(anchor, negative); average loss = mean of "
+        "max(0, margin + d(anchor, positive) - d(anchor, negative)) over the same triplets; "
+        "overall = over all triplets",
+        "Euclidean distance d of the masked embeddings in float64, as the model's paper has it",
+        "strict: equal distances are wrong",
+    ),
     "items": Definitions(
         "Acc@K = share of queries with a relevant image among the first K of the gallery; a query without a relevant "
         "image counts as a miss; a query is never its own candidate; overall = mean over all queries",
@@ -81,8 +88,8 @@ def protocol_record(
             system without one.
         seed: of the query draw and the bootstrap.
         catalogue: name of the catalogue.
-        task: whose definitions hold, one of ``DEFINITIONS``: that of a protocol, or ``listed images`` and ``listed
-            values`` for attributes with given lists.
+        task: whose definitions hold, one of ``DEFINITIONS``: that of a protocol, ``listed images`` and ``listed
+            values`` for attributes with given lists, or ``euclidean triplets`` where that is the model's distance.
         command: the command line, by default this process's.
         **further: anything else worth knowing, as JSON values.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lapel.evaluation.comparison import FORMULA, Answers, Comparison, compare_rows, verdict
-from lapel.evaluation.metrics import LEVEL, Interval
+from lapel.evaluation.metrics import LEVEL, Interval, few_said
 from lapel.evaluation.published import PublishedTable
 
 FORMAT = "lapel table 1"
@@ -199,6 +199,8 @@ def view_table(
         own = False
     if found.left_out:
         said.append(f"{found.left_out:,} queries that some run did not answer are left out of every figure here")
+    if few := few_said({named[name]: count for name, count in found.attributes.items()}):
+        said.append(few)
     single = [row.name for row in rows if len(row.answers) == 1 and row.seeds]
     if single:
         said.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +179,6 @@ def _reasons(board: Board, number: int, ranking: Ranking, catalogue: Catalogue) 
     known = evidence(
         catalogue, query, rows[others], ranking.scores[others], ranking.right[others], values, board.vectors
     )
-    if ranking.first == 1:  # then it is not the first right one that is hard to tell
-        known = replace(known, right_score=None)
     found = [f"{each.name} ({each.detail})" if each.detail else each.name for each in likely_reasons(known)]
     return f"Likely reason: {'; '.join(found)}"
 

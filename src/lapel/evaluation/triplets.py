@@ -122,6 +122,7 @@ def triplet_prediction(
     split: str = "test",
     margin: float = 0.2,
     *,
+    distance: str = "cosine",
     missing: Array | None = None,
     source: str = "relation 'triplets'",
     chunk: int = 4096,
@@ -137,6 +138,7 @@ def triplet_prediction(
         table: triplets ``split, attribute, anchor, positive, negative``, images named as the catalogue names them.
         split: which of them.
         margin: of the average loss.
+        distance: by which the closer one is told: ``cosine``, or ``euclidean`` of the vectors as they are.
         missing: (N,) bool, images without an embedding; triplets that name one are left out and counted.
         source: what messages and the record call the table.
         chunk: triplets at a time; memory is about 60 ``chunk`` D bytes.
@@ -145,7 +147,7 @@ def triplet_prediction(
 
     Raises:
         CatalogueError: the table lacks something, or names images that the catalogue lacks.
-        LapelError: NaN in an embedding that a triplet uses; nothing can be evaluated.
+        LapelError: NaN in an embedding that a triplet uses; nothing can be evaluated; an unknown distance.
         ValueError: shapes do not fit.
     """
     if vectors.ndim != 3 or vectors.shape[:2] != (len(catalogue), len(attributes)):
@@ -178,7 +180,8 @@ def triplet_prediction(
         raise LapelError(f"no triplet can be evaluated in catalogue {catalogue.name!r}: {why}")
     places = {name: list(attributes).index(name) for name in chosen}
     similar = {
-        name: _similarities(vectors, kept, np.full(len(kept), places[name]), chunk) for name, kept in chosen.items()
+        name: _similarities(vectors, kept, np.full(len(kept), places[name]), chunk, distance)
+        for name, kept in chosen.items()
     }
     each = {
         name: replace(_result([found], margin, samples, seed, gone[name]), places=kept_places[name])
@@ -223,14 +226,32 @@ def triplet_relation(
     return _result([_similarities(vectors, index, asked, chunk)], margin, samples, seed)
 
 
-def _similarities(vectors: Array, index: Array, asked: Array, chunk: int) -> Array:
-    """Return the cosines (2, T) of each anchor with its positive and its negative, in float64."""
+def similarities(anchor: Array, other: Array, distance: str = "cosine") -> Array:
+    """Return how similar rows (n, D) are to their counterparts: cosines, or Euclidean distances below zero; float64.
+
+    Raises:
+        LapelError: an unknown distance.
+
+    >>> near = np.array([[3.0, 4.0]])
+    >>> similarities(near, 2 * near).round(6).tolist(), similarities(near, 2 * near, "euclidean").tolist()
+    ([1.0], [-5.0])
+    """
+    if distance == "euclidean":
+        gap: Array = np.asarray(anchor, np.float64) - other
+        return np.asarray(-np.sqrt(np.square(gap).sum(axis=1)))
+    if distance != "cosine":
+        raise LapelError(unknown("distance", distance, ("cosine", "euclidean")))
+    return np.asarray((metrics.unit_vectors(anchor) * metrics.unit_vectors(other)).sum(axis=1))
+
+
+def _similarities(vectors: Array, index: Array, asked: Array, chunk: int, distance: str = "cosine") -> Array:
+    """Return how similar each anchor is to its positive and its negative, (2, T) float64."""
     similar = np.empty((2, len(index)))
     for start in range(0, len(index), chunk):
         part = slice(start, start + chunk)
-        anchor, *others = (metrics.unit_vectors(vectors[index[part, side], asked[part]]) for side in range(3))
+        anchor, *others = (vectors[index[part, side], asked[part]] for side in range(3))
         for side, other in enumerate(others):
-            similar[side, part] = (anchor * other).sum(axis=1)
+            similar[side, part] = similarities(anchor, other, distance)
     return similar
 
 

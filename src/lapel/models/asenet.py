@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lapel.models.attention import ConditionedChannelAttention, over_positions, pool, single
+from lapel.models.attention import ConditionedChannelAttention, over_positions, pool
 from lapel.models.base import AttributeNetwork, check_option
 from lapel.models.trunks import Trunk
+from lapel.precision import single
 
 
 class KeyedFeatures(NamedTuple):

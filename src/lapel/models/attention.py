@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lapel.precision import single
+
 
 def over_positions(scores: Tensor) -> Tensor:
     """Scores (B, A, H, W) -> their softmax over positions, not below single precision."""
@@ -28,11 +30,6 @@ def uniform(features: Tensor, count: int) -> Tensor:
     """The attention (B, count, H, W) of a model that looks everywhere alike: 1/HW at every position."""
     batch, _, height, width = features.shape
     return single(features.new_empty(0)).new_full((batch, count, height, width), 1 / (height * width))
-
-
-def single(tensor: Tensor) -> Tensor:
-    """Half precision as float32; anything finer as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class AttributeSpatialAttention(nn.Module):

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lapel.models.asenet import KeyedFeatures
-from lapel.models.attention import over_positions, pool, single
+from lapel.models.attention import over_positions, pool
 from lapel.models.base import AttributeNetwork, check_option
 from lapel.models.trunks import Trunk
+from lapel.precision import single
 
 
 class AttnFashionStyle(AttributeNetwork):

@@ -38,7 +38,8 @@ class AttributeNetwork(nn.Module):
         classifier: the layer that predicts the attribute from the trunk's last block, or None. A model that has one
             gives ``logits`` among its features while training.
         pyramid: whether the trunk's last block serves the embedding too.
-        distance: how the model's paper ranks. Lapel searches by the cosine of ``embed`` in either case.
+        distance: how the model's paper compares what ``raw`` gives. Triplet prediction goes by it; search and retrieval
+            by attribute go by the cosine of ``embed``, whatever it is.
     """
 
     attributes: int
@@ -53,12 +54,16 @@ class AttributeNetwork(nn.Module):
         self.pyramid = False
 
     def features(self, images: Tensor) -> Any:
-        """Run the trunk once: images (B, 3, H, W) -> what every attribute shares, a NamedTuple of tensors."""
+        """Run the trunk once: images (B, 3, H, W) -> what every attribute shares, a NamedTuple."""
         raise NotImplementedError
 
     def embed(self, features: Any, attributes: Tensor) -> Tensor:
         """Embeddings under attributes (A,) -> (B, A, D), float32, L2-normalised."""
         raise NotImplementedError
+
+    def raw(self, features: Any, attributes: Tensor) -> Tensor:
+        """What ``distance`` is taken of, under attributes (A,) -> (B, A, D): here the embeddings themselves."""
+        return self.embed(features, attributes)
 
     def embed_each(self, features: Any, attributes: Tensor) -> Tensor:
         """Embeddings of each image under its own attribute (B,) -> (B, D).

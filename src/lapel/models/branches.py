@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lapel.errors import RecipeError
-from lapel.models.attention import over_positions, single
+from lapel.models.attention import over_positions
 from lapel.models.base import AttributeNetwork, check_option
 from lapel.models.regions import attended_boxes, crop_regions
 from lapel.models.trunks import Trunk
+from lapel.precision import single
 
 # Crops in one pass of the local branch: bounds its memory where many images are embedded under many attributes.
 CROPS = 128

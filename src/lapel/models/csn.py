@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lapel.models.attention import MaskChannelAttention, single, uniform
-from lapel.models.base import AttributeNetwork, Triplets, check_option
-from lapel.models.plain import PooledFeatures
-from lapel.models.trunks import Trunk, pooled
+from lapel.models.attention import MaskChannelAttention
+from lapel.models.base import Triplets, check_option
+from lapel.models.plain import PooledFeatures, PooledNetwork
+from lapel.models.trunks import Trunk
+from lapel.precision import single
 
 STARTS: dict[str, Literal["block", "normal", "disjoint"]] = {
     "disjoint": "disjoint",
@@ -26,24 +27,17 @@ STARTS: dict[str, Literal["block", "normal", "disjoint"]] = {
 }
 
 
-class _Masked(AttributeNetwork):
-    """What both have: the trunk to stride 16, average pooling, a linear layer, a mask per attribute."""
+class _Masked(PooledNetwork):
+    """What both have: the trunk to stride 16, average pooling, a linear layer, a mask per attribute.
+
+    The vector among the features is the unmasked embedding.
+    """
 
     def __init__(
         self, attributes: int, trunk: Trunk, width: int, start: Literal["block", "normal", "disjoint"]
     ) -> None:
-        super().__init__()
-        self.attributes = attributes
-        self.dim = width
-        self.trunk = trunk
-        self.trunk.drop_tail()
-        self.project = nn.Linear(self.trunk.channels[1], width)
+        super().__init__(attributes, trunk, width)
         self.mask = MaskChannelAttention(attributes, width, start)
-
-    def features(self, images: Tensor) -> PooledFeatures:
-        """Run the trunk once: images (B, 3, H, W) -> ``PooledFeatures``, whose vector is the unmasked embedding."""
-        stride16 = self.trunk(images)[1]
-        return PooledFeatures(stride16, self.project(pooled(stride16)))
 
     def raw(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
         """Masked embeddings under attributes (A,) -> (B, A, D), not normalised."""
@@ -54,10 +48,6 @@ class _Masked(AttributeNetwork):
     def embed(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
         """Embeddings under attributes (A,) -> (B, A, D), float32, L2-normalised."""
         return F.normalize(self.raw(features, attributes).float(), dim=-1, eps=1e-8)
-
-    def attention(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
-        """CSN looks everywhere alike: 1/HW of attributes (A,) -> (B, A, H, W)."""
-        return uniform(features.map, len(attributes))
 
 
 class CSN(_Masked):
@@ -94,9 +84,9 @@ class OriginalCSN(_Masked):
     """CSN as in its own paper (``andreasveit/conditional-similarity-networks``).
 
     ResNet-18 to its third block, average pooling (of 7 x 7 positions: images are 112 x 112), a linear layer to 64, a
-    mask per attribute. The paper ranks by the Euclidean distance of masked embeddings: that is ``raw``, and
-    ``distance`` says so. ``embed`` gives their unit vectors, which search and the contract need; by them it is their
-    angle that ranks.
+    mask per attribute. The paper compares masked embeddings (``raw``) by their Euclidean distance. Triplet prediction,
+    the paper's own measure, does the same, in validation and in evaluation. Search and retrieval by attribute, whose
+    protocol is ASEN's, take the cosine of ``embed``: the angle of the masked embeddings.
 
     Args:
         attributes: number of attributes n.

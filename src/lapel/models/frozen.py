@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lapel.models import trunks
 from lapel.models.base import AttributeNetwork
+from lapel.precision import single
 
 
 class Pooled(NamedTuple):
@@ -63,7 +64,7 @@ class FrozenTrunk(AttributeNetwork):
     def attention(self, features: Pooled, attributes: Tensor) -> Tensor:
         """It looks everywhere alike: (B, A, H, W) of 1 / HW."""
         size = (len(features.vectors), len(attributes), features.height, features.width)
-        return features.vectors.new_full(size, 1 / (features.height * features.width))
+        return single(features.vectors.new_empty(0)).new_full(size, 1 / (features.height * features.width))
 
 
 class _Whole(nn.Module):

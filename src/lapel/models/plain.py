@@ -26,7 +26,34 @@ class PooledFeatures(NamedTuple):
     vector: Tensor
 
 
-class TripletNetwork(AttributeNetwork):
+class PooledNetwork(AttributeNetwork):
+    """What the plain triplet network and CSN have in common: the trunk's pooled stride-16 map and one linear layer.
+
+    Args:
+        attributes: number of attributes n.
+        trunk: of which the last block is dropped.
+        width: size of the embedding.
+    """
+
+    def __init__(self, attributes: int, trunk: Trunk, width: int) -> None:
+        super().__init__()
+        self.attributes = attributes
+        self.dim = width
+        self.trunk = trunk
+        self.trunk.drop_tail()
+        self.project = nn.Linear(self.trunk.channels[1], width)
+
+    def features(self, images: Tensor) -> PooledFeatures:
+        """Run the trunk once: images (B, 3, H, W) -> ``PooledFeatures``."""
+        stride16 = self.trunk(images)[1]
+        return PooledFeatures(stride16, self.project(pooled(stride16)))
+
+    def attention(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
+        """Everywhere alike: 1/HW of attributes (A,) -> (B, A, H, W)."""
+        return uniform(features.map, len(attributes))
+
+
+class TripletNetwork(PooledNetwork):
     """The trunk's stride-16 map, average pooling, one linear layer, L2 normalisation; attributes are not looked at.
 
     Args:
@@ -49,24 +76,10 @@ class TripletNetwork(AttributeNetwork):
         *,
         width: int = 1024,
     ) -> None:
-        super().__init__()
         check_option("triplet", "width", width >= 1, "at least 1", width)
-        self.attributes = attributes
-        self.trunk = Trunk(trunk, pretrained, trunk_options)
-        self.trunk.drop_tail()
-        self.dim = width
-        self.project = nn.Linear(self.trunk.channels[1], width)
-
-    def features(self, images: Tensor) -> PooledFeatures:
-        """Run the trunk once: images (B, 3, H, W) -> ``PooledFeatures``."""
-        stride16 = self.trunk(images)[1]
-        return PooledFeatures(stride16, self.project(pooled(stride16)))
+        super().__init__(attributes, Trunk(trunk, pretrained, trunk_options), width)
 
     def embed(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
         """The same embedding under each of the attributes (A,) -> (B, A, D), float32, L2-normalised."""
         vectors = F.normalize(features.vector.float(), dim=-1, eps=1e-8)
         return vectors.unsqueeze(1).expand(-1, len(attributes), -1)
-
-    def attention(self, features: PooledFeatures, attributes: Tensor) -> Tensor:
-        """Everywhere alike: 1/HW of attributes (A,) -> (B, A, H, W)."""
-        return uniform(features.map, len(attributes))

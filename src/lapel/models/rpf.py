@@ -139,9 +139,9 @@ class RPF(TwoBranches):
     With ``local=False`` (stage 1: the region branch alone) it is the plain cosine triplet loss. Each branch's vector
     has the channels of the trunk's stride-16 map, 1024 of ResNet-50.
 
-    Not printed, so ours: the map is pooled after its LayerNorm; the patch branch's MLP is as wide as the region
-    branch's; the cross-attention has the transformer's number of heads and no residual; ``beta`` weighs the patch
-    branch's cosine against the region branch's 1 - beta.
+    Not known, so ours: the map is pooled after its LayerNorm; the patch branch's MLP has the width and the dropout of
+    the region branch's, and dropout follows both; the cross-attention has the transformer's number of heads, a linear
+    layer behind them and no residual; ``beta`` weighs the patch branch's cosine against the region branch's 1 - beta.
 
     Args:
         attributes: number of attributes n.

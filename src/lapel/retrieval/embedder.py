@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ class Embedder:
         config: the run's configuration.
         attributes: attribute names in the order of axis A.
         dim: embedding size D.
+        distance: how the model's paper compares raw vectors: ``cosine`` or ``euclidean``.
         fingerprint: SHA-256 over weights and settings; the same fingerprint, the same embeddings.
         preprocessing: how images are prepared.
         failures: images that ``embed_paths`` could not read, with reasons.
@@ -49,6 +50,7 @@ class Embedder:
         self.fingerprint = fingerprint
         self.attributes = tuple(config.attributes)
         self.dim = int(model.dim)
+        self.distance: Literal["cosine", "euclidean"] = model.distance
         self.preprocessing = Preprocessing.from_dict(config.preprocessing)
         self.failures: list[Failure] = []
 
@@ -93,10 +95,12 @@ class Embedder:
         boxes: Sequence[Box | None] | None = None,
         batch_size: int = 64,
         max_failed: float = 0.05,
+        raw: bool = False,
     ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
         """Embed many files, decoding ahead: yields (row numbers that could be read, (n, A, D) float32).
 
-        Unreadable files are left out and listed in ``failures``.
+        Unreadable files are left out and listed in ``failures``. With ``raw`` the vectors are those that ``distance``
+        is taken of, which need not have length one.
 
         Raises:
             ImageError: more than ``max_failed`` of the files cannot be read.
@@ -106,18 +110,18 @@ class Embedder:
         source = ImageSource(paths, self.preprocessing, boxes, cache_bytes=0, max_failed=max_failed)
         chunks = (np.arange(at, min(at + batch_size, len(paths))) for at in range(0, len(paths), batch_size))
         self.failures = []
-        yield from self.embed_source(source, chunks)
+        yield from self.embed_source(source, chunks, raw)
         self.failures = source.failures
 
     def embed_source(
-        self, source: ImageSource, chunks: Iterable[npt.NDArray[np.int64]]
+        self, source: ImageSource, chunks: Iterable[npt.NDArray[np.int64]], raw: bool = False
     ) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
         """The same from an ``ImageSource``, whose ``failures`` tells what was left out."""
         numbers = self._numbers(None)
         for rows, images in source.batches(chunks):
             self.failures = source.failures
             if len(rows):
-                yield rows, self._embed(images, numbers)
+                yield rows, self._embed(images, numbers, raw)
 
     def attention_paths(
         self,
@@ -180,11 +184,12 @@ class Embedder:
 
         return normalise(images.to(self.device, non_blocking=True), self.preprocessing, torch.channels_last)
 
-    def _embed(self, images: torch.Tensor, numbers: torch.Tensor) -> Vectors:
+    def _embed(self, images: torch.Tensor, numbers: torch.Tensor, raw: bool = False) -> Vectors:
         import torch
 
         with torch.inference_mode():
-            vectors = self.model.embed(self.model.features(self._normalised(images)), numbers)
+            embed = self.model.raw if raw else self.model.embed
+            vectors = embed(self.model.features(self._normalised(images)), numbers)
         found: Vectors = vectors.float().cpu().numpy()
         return found
 

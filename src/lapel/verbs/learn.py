@@ -139,6 +139,8 @@ class Evaluate:
             distractors=self.distractors,
         )
         print_result(result, protocol, name=self.run.name)
+        where = [] if self.catalogue is None else ["--catalogue", str(self.catalogue)]
+        say(f"next, with pictures: {shlex.join(['lapel', 'report', str(self.run), *where])}")
         return 0
 
     def _changes(self, own: Protocol) -> dict[str, Any]:

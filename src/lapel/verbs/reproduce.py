@@ -47,7 +47,7 @@ class Reproduce:
         from lapel.reproduce import reproduce
 
         try:
-            reproduce(
+            view = reproduce(
                 number,
                 self.catalogue,
                 self.to,
@@ -65,6 +65,8 @@ class Reproduce:
                 raise
             raise RunError("the GPU's memory is full: a smaller training.batch, image or trunk, with --set") from error
         say(f"the page: {self.to / f'table{number}.html'}")
+        shown = next((row for row in view.rows if row.name == view.main), view.rows[0])
+        say(f"next, with pictures: {shlex.join(['lapel', 'report', str(self.to / shown.recipe / 'seed0')])}")
         return 0
 
     def command(self) -> str:
