@@ -218,6 +218,7 @@ def test_a_folder_that_is_no_run(catalogue: Path, tmp_path: Path) -> None:
         ({"settings": (*TINY, "training.seed=3")}, "leave it out, and say how many seeds"),
         ({"seeds": 0}, "seeds is 0"),
         ({"minutes": -1.0}, "minutes -1"),
+        ({"minutes": 1.0}, r"minutes and training\.epochs or training\.steps both say how long"),
     ],
 )
 def test_mistakes_show_before_anything_is_trained(
@@ -254,14 +255,35 @@ def test_rows_come_in_the_paper_s_order_whatever_is_asked(tmp_path: Path) -> Non
         plan(AGMAN[7], also=(str(clash),))
 
 
-def test_minutes_hold_for_every_row_and_end_the_training() -> None:
-    rows = plan(AGMAN[5], minutes=7.5, also=("asenpp",))
-    assert {row.recipe.training.minutes for row in rows} == {7.5}
-    assert min(row.recipe.training.epochs for row in rows) > 1000
-    stages = rows[-1].recipe.resolved()
-    assert sum(stage.training.minutes for stage in stages) == pytest.approx(7.5)
-    kept = plan(AGMAN[5], settings=("training.epochs=3",), minutes=1)
-    assert {row.recipe.training.epochs for row in kept} == {3}
+def test_minutes_become_the_same_number_of_steps_for_every_seed(catalogue: Path, tmp_path: Path) -> None:
+    settings = tuple(setting for setting in TINY if "epochs" not in setting)
+    options: dict[str, Any] = {"rows": ("agman",), "settings": settings, "minutes": 0.002}
+    view = run(catalogue, tmp_path / "five", also=("frozen",), **options)
+    pace = json.loads((tmp_path / "five" / "paces.json").read_text())
+    assert pace.keys() == {"agman"}, "nothing of the frozen trunk is trained"
+    steps = pace["agman"]["steps"]
+    assert steps == max(1, round(0.12 * pace["agman"]["steps_per_second"]))
+    for seed in (0, 1):
+        config = json.loads((tmp_path / "five" / "agman" / f"seed{seed}" / "config.json").read_text())
+        assert config["recipe"]["training"]["steps"] == steps
+        assert config["recipe"]["training"]["minutes"] == 0
+    assert view.rows[0].cost["training"]["steps"] == steps
+    before = traces(tmp_path / "five")
+    run(catalogue, tmp_path / "five", also=("frozen",), **options)
+    assert traces(tmp_path / "five") == before, "the pace is not measured again"
+    assert [path for path in (tmp_path / "five").iterdir() if path.name.startswith(".pace")] == []
+
+
+def test_stages_share_the_minutes_by_the_clock(catalogue: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "staged.yaml"
+    stages = [{"training.epochs": 1000}, {"training.epochs": 1000}]
+    mine.write_text(json.dumps(load_recipe("agman", TINY).to_dict() | {"stages": stages}))
+    settings = tuple(setting for setting in TINY if "epochs" not in setting)
+    options: dict[str, Any] = {"rows": ("agman",), "also": (str(mine),), "seeds": 1, "settings": settings}
+    run(catalogue, tmp_path / "five", minutes=0.02, **options)
+    for folder in ("staged/seed0/stage1", "staged/seed0"):
+        config = json.loads((tmp_path / "five" / folder / "config.json").read_text())
+        assert config["recipe"]["training"]["minutes"] == pytest.approx(0.01)
 
 
 def test_stages_are_trained_and_counted(catalogue: Path, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ class TrainingConfig:
         batch: triplets or images per step and process.
         triplets: triplets drawn per epoch; of given ones a random part of so many, the same in every epoch.
         epochs: passes; with ``pairs`` a pass is every labelled image once.
+        steps: optimiser steps, in place of the passes; 0 leaves the length to ``epochs``.
         min_steps: optimiser steps at least; a small catalogue gets more passes to reach them.
         minutes: stop after this many minutes of training, to which a ``cosine`` schedule is fitted (``step`` counts
             epochs all the same). 0 is no limit.
@@ -124,6 +125,7 @@ class TrainingConfig:
     batch: int = 16
     triplets: int = 100_000
     epochs: int = 50
+    steps: int = 0
     min_steps: int = 0
     minutes: float = 0.0
     optimiser: Literal["adam", "adamw"] = "adam"

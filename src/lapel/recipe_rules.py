@@ -18,6 +18,7 @@ _LEAST = {
     "image.cache_gb": 0,
     "training.batch": 2,
     "training.epochs": 1,
+    "training.steps": 0,
     "training.min_steps": 0,
     "training.minutes": 0,
     "training.head_lr": 0,

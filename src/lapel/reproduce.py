@@ -29,14 +29,12 @@ from lapel.evaluation.published import PublishedTable, find_table
 from lapel.evaluation.record import protocol_record
 from lapel.evaluation.reproduced import MeasuredRow, TableView, view_table
 from lapel.files import atomic_write, sha256
+from lapel.pace import paced
 from lapel.protocol import AttributeProtocol, ItemProtocol, Protocol, to_dict
 from lapel.row_costs import embedding_costs, row_cost
 from lapel.row_runs import RowRun
 from lapel.runs import read_config
 from lapel.shell import say
-
-# With a time limit the passes must not be what ends a training.
-_PASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,8 @@ def reproduce(
         rows: names of rows or of their recipes; all without any.
         also: further recipes, by name or YAML file, such as ``frozen``, the untouched trunk.
         settings: ``section.key=value`` for every row.
-        minutes: of training for each run, the same wall time for every row; 0 leaves the recipes' own lengths.
+        minutes: of training for each run: as many steps as the row makes in this time, measured before its first run
+            (``lapel.pace``), so that work beside it costs time and no fairness. 0 leaves the recipes' own lengths.
         quiet: no progress.
         console: where to print the table.
 
@@ -101,10 +100,14 @@ def reproduce(
         raise LapelError(
             "training.seed is what tells a row's runs apart, from 0 on: leave it out, and say how many seeds"
         )
+    if minutes and (_sets("training.epochs", settings) or _sets("training.steps", settings)):
+        raise LapelError("minutes and training.epochs or training.steps both say how long a row is trained: give one")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("a table is reproduced by one process, run after run: start it without torchrun")
     asked, to = find_table(table), Path(to)
-    chosen = plan(asked, rows, also, [f"data.catalogue={catalogue}", *settings], minutes)
+    chosen = plan(asked, rows, also, [f"data.catalogue={catalogue}", *settings])
+    _check_models([row for row in chosen if not (to / row.folder).exists()])
+    chosen = [_in_time(row, minutes, to, quiet) for row in chosen]
     data = sha256(find(Path(catalogue)))
     runs = {row.name: [row.run(to, seed, data) for seed in range(1 if row.untrained else seeds)] for row in chosen}
     for found in runs.values():
@@ -126,7 +129,6 @@ def plan(
     rows: Sequence[str] = (),
     also: Sequence[str] = (),
     settings: Sequence[str] = (),
-    minutes: float = 0.0,
 ) -> list[Row]:
     """Return the rows to train in the table's order, then further ones; see ``reproduce``.
 
@@ -139,12 +141,12 @@ def plan(
         if asked not in names:
             raise LapelError(f"table {table.number}: {unknown('row', asked, names)}")
     wanted = {names[asked] for asked in rows} or set(recipes)
-    chosen = [Row(name, recipe, _load(recipe, settings, minutes)) for name, recipe in recipes.items() if name in wanted]
+    chosen = [Row(name, recipe, load_recipe(recipe, settings)) for name, recipe in recipes.items() if name in wanted]
     for source in also:
         if source in {row.source for row in chosen}:
             continue
         if source in recipe_names() or Path(source).is_file():
-            chosen.append(Row(Path(source).stem, source, _load(source, settings, minutes)))
+            chosen.append(Row(Path(source).stem, source, load_recipe(source, settings)))
         else:
             raise RecipeError(f"--also: {unknown('recipe', source, recipe_names())}; or give a .yaml file")
     for row in chosen:
@@ -155,13 +157,15 @@ def plan(
     return chosen
 
 
-def _load(source: str, settings: Sequence[str], minutes: float) -> Recipe:
-    given = list(settings)
-    if minutes:
-        given.append(f"training.minutes={minutes}")
-        if not _sets("training.epochs", settings):
-            given.append(f"training.epochs={_PASSES}")
-    return load_recipe(source, given)
+def _in_time(row: Row, minutes: float, to: Path, quiet: bool) -> Row:
+    """Return the row with its length: the recipe's own, or as much as fits into the minutes."""
+    if not minutes or row.untrained:
+        return row
+    recipe = row.recipe
+    if recipe.stages:
+        # Stages share a limit by the clock, as their lengths in passes are to each other.
+        return replace(row, recipe=replace(recipe, training=replace(recipe.training, minutes=minutes)))
+    return replace(row, recipe=paced(recipe, row.folder, minutes, to, quiet))
 
 
 def _sets(key: str, settings: Sequence[str]) -> bool:
@@ -290,7 +294,10 @@ def _view(
 def _notes(settings: Sequence[str], minutes: float) -> list[str]:
     notes = []
     if minutes:
-        notes.append(f"every row was trained for {minutes:g} minutes of wall time, not as long as its paper says")
+        notes.append(
+            f"every row was trained for as many steps as it makes in {minutes:g} minutes on this machine (measured "
+            "before; recipes with stages by the clock), not as long as its paper says"
+        )
     if settings:
         notes.append(f"changed for every row: {', '.join(_named(settings))}")
     return notes

@@ -26,6 +26,7 @@ from lapel.evaluation.localisation import localise, read_regions
 from lapel.evaluation.protocols import RetrievalResult, query_keys
 from lapel.evaluation.triplets import TripletsResult
 from lapel.files import atomic_path, atomic_write
+from lapel.pace import images_per_step
 from lapel.protocol import Protocol, to_dict
 from lapel.retrieval.embedder import load
 from lapel.runs import CONFIG, read_config, stored_fingerprint
@@ -152,11 +153,7 @@ def _took(folders: list[Path]) -> dict[str, Any]:
     for folder in folders:
         with safe_open(folder / STATE, "pt") as stored:
             state = json.loads(stored.metadata()["state"])
-        config = read_config(folder)
-        settings = config.recipe.training
-        batch = 3 * settings.batch
-        if settings.batching == "pairs":
-            batch = min(settings.batch, int(config.protocol["train"]))
+        batch = images_per_step(read_config(folder))
         total["steps"] += state["step"]
         total["images"] += state["step"] * batch * state.get("processes", 1)
         total["seconds"] += state["elapsed"]

@@ -128,7 +128,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         config.write(run)
     journal = Journal(run, state.step, state.validated, enabled=fabric.is_global_zero)
 
-    total = max(settings.epochs, math.ceil(settings.min_steps / feed.steps)) * feed.steps
+    total = settings.steps or max(settings.epochs, math.ceil(settings.min_steps / feed.steps)) * feed.steps
     if not trainable:
         total = 0  # the frozen trunk: it is measured and kept as it is
     clock, saved, whole = time.monotonic() - state.elapsed, time.monotonic(), True
@@ -187,7 +187,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                         journal.check(state)
                         save_state(run, objective, optimiser, average, state)
                         saved = time.monotonic()
-                    if state.done:
+                    if state.done or state.step >= total:
                         break
         except KeyboardInterrupt:
             # Weights of half a step would not be those of an uninterrupted training: the last state stands.

@@ -35,7 +35,7 @@ class Reproduce:
     settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
     """Change one setting of every row, such as model.trunk=mobilenetv2_100."""
     minutes: float = 0.0
-    """Train every row for this long, in place of its recipe's length."""
+    """Train every row for as many steps as it makes in this time, in place of its recipe's length."""
     quiet: bool = False
     """Show no progress."""
 
