@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,8 @@ class TripletSampler:
     """
 
     def __init__(self, labels: Sequence[Hot], names: Sequence[str]) -> None:
-        self.groups = [group for number, hot in enumerate(labels) if (group := _group(number, hot)) is not None]
+        found = (self._group(number, hot) for number, hot in enumerate(labels))
+        self.groups = [group for group in found if group is not None]
         self.trainable = tuple(group.number for group in self.groups)
         _some(self.groups, names)
 
@@ -84,9 +85,17 @@ class TripletSampler:
         drawn = Drawn(np.empty((count, 3), np.int64), np.empty(count, np.int64), np.empty((count, 3), np.int64))
         for place, group in enumerate(self.groups):
             rows = np.flatnonzero(which == place)
-            drawn.triplets[rows], drawn.values[rows] = _draw(group, len(rows), rng)
+            drawn.triplets[rows], drawn.values[rows] = self._draw(group, len(rows), rng)
             drawn.attributes[rows] = group.number
         return drawn
+
+    def _group(self, number: int, hot: Hot) -> Any:
+        """What is drawn from under one attribute, with its ``number``; None where there is no triplet."""
+        return _group(number, hot)
+
+    def _draw(self, group: Any, count: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """Triplets (count, 3) of image rows, and the values (count, 3) they show."""
+        return _draw(group, count, rng)
 
 
 def _some(groups: Sequence[object], names: Sequence[str]) -> None:
@@ -140,7 +149,7 @@ class _Pairs:
     ends: Rows  # (P + 1,) where these start
 
 
-class BalancedSampler:
+class BalancedSampler(TripletSampler):
     """ASEN++'s triplets: attribute uniform, two different values uniform, then their images, so that a value with few
     images is a negative as often as one with many.
 
@@ -158,21 +167,11 @@ class BalancedSampler:
         CatalogueError: no attribute has a single triplet.
     """
 
-    def __init__(self, labels: Sequence[Hot], names: Sequence[str]) -> None:
-        self.groups = [group for number, hot in enumerate(labels) if (group := _pairs(number, hot)) is not None]
-        self.trainable = tuple(group.number for group in self.groups)
-        _some(self.groups, names)
+    def _group(self, number: int, hot: Hot) -> Any:
+        return _pairs(number, hot)
 
-    def draw(self, count: int, seed: int | Sequence[int]) -> Drawn:
-        """Draw triplets."""
-        rng = np.random.default_rng(seed)
-        which = rng.integers(len(self.groups), size=count)
-        drawn = Drawn(np.empty((count, 3), np.int64), np.empty(count, np.int64), np.empty((count, 3), np.int64))
-        for place, group in enumerate(self.groups):
-            rows = np.flatnonzero(which == place)
-            drawn.triplets[rows], drawn.values[rows] = _draw_pair(group, len(rows), rng)
-            drawn.attributes[rows] = group.number
-        return drawn
+    def _draw(self, group: Any, count: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        return _draw_pair(group, count, rng)
 
 
 def _pairs(number: int, hot: Hot) -> _Pairs | None:
