@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from lapel.catalogue import Catalogue
 from lapel.catalogue_file import find
 from lapel.errors import CatalogueError, LapelError
+from lapel.landmarks import FULL, LOWER, UPPER, on_eight
 
 TEXT = st.text(st.sampled_from("ab|\\,;\"'\n\t é袖👗0.-#"), max_size=6).map(str.strip).filter(bool)
 VALUES = st.none() | st.lists(TEXT, min_size=1, max_size=3, unique=True)
@@ -410,3 +411,63 @@ def test_validation_is_drawn_from_the_training_items_where_it_is_missing(tmp_pat
     assert drawn.with_validation(1) is drawn
     assert given.with_validation(0).images.equals(drawn.images)
     assert not given.with_validation(1).images.equals(drawn.images)
+
+
+def triples(count: int, start: float = 1.0) -> list[float]:
+    return [number for n in range(count) for number in (start + 10 * n, start + 10 * n + 0.5, n % 3)]
+
+
+def with_landmarks(cells: list[list[float] | None]) -> Catalogue:
+    content = [
+        {"image": f"{n}.jpg", "item": None, "landmarks": cell, "fit": None, "hem": None} for n, cell in enumerate(cells)
+    ]
+    return build(content)
+
+
+CELLS = st.none() | st.sampled_from([4, 6, 8]).flatmap(
+    lambda count: st.integers(0, 99).map(lambda start: triples(count, start))
+)
+
+
+@given(st.lists(CELLS, max_size=6), st.data())
+def test_landmarks_stand_on_the_eight_places(cells: list[list[float] | None], data: st.DataObject) -> None:
+    if not cells:
+        cells = [None]
+    catalogue = with_landmarks(cells)
+    order = data.draw(st.permutations(range(len(cells))))
+    found = catalogue.take(order).landmarks()
+    assert found.shape == (len(cells), 8, 3)
+    for row, place in enumerate(order):
+        cell = cells[place]
+        if cell is None:
+            assert np.isnan(found[row]).all()
+        else:
+            kind = {6: UPPER, 4: LOWER, 8: FULL}[len(cell) // 3]
+            assert found[row].tolist() == on_eight(np.array(cell).reshape(-1, 3), kind).tolist()
+    cut = Catalogue(catalogue.root, catalogue.images[1:], catalogue.labels, catalogue.attributes, "cut")
+    np.testing.assert_array_equal(cut.landmarks(), catalogue.landmarks()[1:])
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (triples(5), "[1.0, 1.5, 0.0, 11.0,"),
+        (triples(17), "[1.0, 1.5, 0.0, 11.0,"),
+        ([*triples(8)[:-1], 3], "71.0, 71.5, 3.0]"),
+        ([*triples(4)[:-1], 0.5], "31.0, 31.5, 0.5]"),
+        ([*triples(4)[:-1], -1], "31.0, 31.5, -1.0]"),
+    ],
+)
+def test_landmarks_of_no_known_garment_are_refused(cell: list[float], shown: str) -> None:
+    with pytest.raises(CatalogueError) as caught:
+        with_landmarks([None, triples(8), cell]).landmarks()
+    message = str(caught.value)
+    assert message.startswith("catalogue 'drawn': expected the landmarks of 2.jpg as triples x y visibility, 8 as ")
+    assert shown in message
+
+
+def test_landmarks_survive_both_kinds_of_file(tmp_path: Path) -> None:
+    catalogue = with_landmarks([triples(8), None, triples(4)])
+    for name in ("catalogue.csv", "catalogue.parquet"):
+        catalogue.write(tmp_path / name)
+        np.testing.assert_array_equal(Catalogue.read(tmp_path / name).landmarks(), catalogue.landmarks())

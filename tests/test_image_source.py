@@ -101,6 +101,19 @@ def test_wrong_box_is_a_failure_not_a_crash(tmp_path: Path) -> None:
     assert "box [900, 0, 950, 9]" in source.failures[0].reason
 
 
+@pytest.mark.parametrize("room", [0, 20])
+def test_sizes_are_those_of_what_was_read(tmp_path: Path, room: int) -> None:
+    paths = write(tmp_path, 4, broken=(2,))
+    Image.fromarray(np.zeros((9, 31, 3), np.uint8)).save(paths[3])
+    source = ImageSource(paths, PRE, [None, (2, 3, 14.2, 90), None, None], room * BYTES, max_failed=1)
+    assert source.sizes.tolist() == [[-1, -1]] * 4
+    source.batch([1, 1])
+    assert source.sizes.tolist() == [[-1, -1], [17, 13], [-1, -1], [-1, -1]]
+    for _ in range(2):
+        source.batch(np.arange(4))
+        assert source.sizes.tolist() == [[20, 16], [17, 13], [-1, -1], [9, 31]]
+
+
 def test_nothing_is_decoded_twice_while_the_cache_holds_it(tmp_path: Path, decodes: list[str]) -> None:
     source = ImageSource(write(tmp_path, 10, broken=(7,)), PRE, threads=3, max_failed=0.5)
     rows = [np.array([0, 1, 0]), np.array([1, 2, 7]), np.array([2, 7, 3]), np.arange(10)]

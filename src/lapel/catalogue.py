@@ -152,6 +152,19 @@ class Catalogue:
         """Crop box (x1, y1, x2, y2) of every image in pixels, or None."""
         return [None if box is None else tuple(box) for box in self.images["box"].to_pylist()]
 
+    def landmarks(self) -> npt.NDArray[np.float64]:
+        """Landmarks of every image: x, y in pixels of the upright original image, and visibility.
+
+        Six are those of an upper-body garment and four those of a lower-body one, as ``lapel.landmarks`` orders them.
+
+        Returns:
+            (N, 8, 3); NaN throughout where an image has none, 0, 0, 2 at places that its garment does not have.
+
+        Raises:
+            CatalogueError: an image has another number of them, or a visibility that is none of 0, 1 and 2.
+        """
+        return coordinates.landmarks(self.images, f"catalogue {self.name!r}")
+
     def items(self) -> list[str | None]:
         """Item of every image, or None."""
         return list(self.images["item"].to_pylist())

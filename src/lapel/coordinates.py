@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapel import columns
 from lapel.errors import CatalogueError
+from lapel.landmarks import CUT_OFF, LANDMARKS, OCCLUDED, PLACES, VISIBLE
 
 _NUMBERS = pa.list_(pa.float64())
 
@@ -36,6 +38,34 @@ def numbers(table: pa.Table, name: str, path: Path) -> pa.Array | pa.ChunkedArra
             raise CatalogueError(f"{path} row {row + 2}: expected {name} as {expected}, found {cell!r}")
         parsed.append(values)
     return pa.array(parsed, _NUMBERS)
+
+
+def landmarks(images: pa.Table, source: str) -> npt.NDArray[np.float64]:
+    """What ``Catalogue.landmarks`` gives, of a table with the columns ``image`` and ``landmarks``.
+
+    Raises:
+        CatalogueError: an image has not 4, 6 or 8 landmarks, or a visibility that is none of 0, 1 and 2; names it.
+    """
+    column = images["landmarks"]
+    sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    starts = np.cumsum(sizes) - sizes
+    values = pc.list_flatten(column).to_numpy()
+    found = np.full((len(sizes), len(LANDMARKS), 3), np.nan)
+    wrong = sizes > 0
+    for places in PLACES.values():
+        rows = np.flatnonzero(sizes == 3 * len(places))
+        triples = values[starts[rows, None] + np.arange(3 * len(places))].reshape(-1, len(places), 3)
+        found[rows] = (0.0, 0.0, CUT_OFF)
+        found[rows[:, None], places] = triples
+        wrong[rows] = ~np.isin(triples[..., 2], (VISIBLE, OCCLUDED, CUT_OFF)).all(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise CatalogueError(
+            f"{source}: expected the landmarks of {images['image'][row].as_py()} as triples x y visibility, 8 as "
+            "lapel.landmarks orders them (6 of an upper-body garment, 4 of a lower-body one), visibility 0 (visible), "
+            f"1 (occluded) or 2 (cut off), found {values[starts[row] : starts[row] + sizes[row]].tolist()}"
+        )
+    return found
 
 
 def _all_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray | None:

@@ -44,6 +44,10 @@ class ImageSource:
         threads: decoding threads; None means one per core this process may use, 16 at most.
         max_failed: share of the rows that may fail. Up to ``max(1, max_failed * len)`` failures are set
             aside; one more raises. 0 raises at the first, 1 never does.
+
+    Attributes:
+        sizes: (N, 2) int32 height and width of each image in pixels, upright and cut to its box, as the frame takes
+            it; -1 until it has been read.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class ImageSource:
         self.boxes = boxes
         self.threads = threads or min(16, _cores())
         self.max_failed = max_failed
+        self.sizes = np.full((len(self.paths), 2), -1, dtype=np.int32)
         self.decoded = 0  # images handed to a decoder so far
         self._failed: dict[int, Failure] = {}
         self._slot = np.full(len(self.paths), -1, dtype=np.int64)  # place in the cache, -1: not there
@@ -127,7 +132,10 @@ class ImageSource:
         """Decode and prepare one image in a thread; a string is the reason why not."""
         try:
             box = self.boxes[row] if self.boxes is not None else None
-            return prepare(decode(self.paths[row], box), self.pre)
+            image = decode(self.paths[row], box)
+            prepared = prepare(image, self.pre)
+            self.sizes[row] = image.shape[1:]  # no other thread has this row
+            return prepared
         except DecodeError as error:
             return error.reason
 

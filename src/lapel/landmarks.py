@@ -23,7 +23,8 @@ UPPER, LOWER, FULL = 1, 2, 3
 PLACES: dict[int, tuple[int, ...]] = {UPPER: (0, 1, 2, 3, 6, 7), LOWER: (4, 5, 6, 7), FULL: (0, 1, 2, 3, 4, 5, 6, 7)}
 """Clothes type -> where its 6, 4 or 8 landmarks stand among the eight."""
 
-_MIRRORED = (1, 0, 3, 2, 5, 4, 7, 6)
+MIRRORED = (1, 0, 3, 2, 5, 4, 7, 6)
+"""Where each landmark stands after a mirror."""
 
 Array = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ def flip_landmarks(landmarks: Array, width: float) -> Array:
     """
     if landmarks.shape[-2:] != (len(LANDMARKS), 3):
         raise ValueError(f"expected landmarks (..., {len(LANDMARKS)}, 3), found {landmarks.shape}")
-    flipped = landmarks[..., _MIRRORED, :].astype(np.float64)
+    flipped = landmarks[..., MIRRORED, :].astype(np.float64)
     absent = (flipped == (0.0, 0.0, float(CUT_OFF))).all(axis=-1)
     flipped[..., 0] = np.where(absent, 0.0, width - flipped[..., 0])
     return np.asarray(flipped)
