@@ -1,4 +1,4 @@
-"""The contract of attribute models, and what they have in common."""
+"""The contracts of attribute models and of instance models, and what the models of each have in common."""
 
 from __future__ import annotations
 
@@ -92,6 +92,53 @@ class AttributeNetwork(nn.Module):
             margin: of the triplet loss.
         """
         return None
+
+
+class ItemNetwork(nn.Module):
+    """Base of the models that embed an image as its item, to find exactly this one (AHBN and what it compares with).
+
+    A subclass has ``dim`` and ``trunk``, and writes ``features`` and ``embed``. Branches that predict something beside
+    the embedding say so by ``tags`` and ``points``. The layer that predicts tags is ``tag_head``: a training that
+    starts from a run of other tags takes all but that.
+
+    Attributes:
+        dim: size D of an embedding.
+        trunk: the trunk, whose input normalisation the run takes.
+        tags: number K of attribute values that the attribute branch predicts, 0 without one.
+        points: number P of landmarks that the localisation branch predicts, 0 without one.
+        gazes: what the M maps of ``saliency`` show, in their order.
+        distance: how the model's paper compares what ``embed`` gives. An index compares by cosine whatever it is.
+    """
+
+    dim: int
+    trunk: Any
+    tags: int = 0
+    points: int = 0
+    gazes: tuple[str, ...] = ()
+    distance: ClassVar[Literal["cosine", "euclidean"]] = "euclidean"
+
+    def features(self, images: Tensor) -> Any:
+        """Run the branches once: images (B, 3, H, W) -> a NamedTuple."""
+        raise NotImplementedError
+
+    def embed(self, features: Any) -> Tensor:
+        """Embeddings (B, D), float32: what ``distance`` is taken of, of any length."""
+        raise NotImplementedError
+
+    def tag_logits(self, features: Any) -> Tensor | None:  # noqa: ARG002
+        """Logits of the attribute branch (B, K); None where the model has none."""
+        return None
+
+    def heatmaps(self, features: Any) -> Tensor | None:  # noqa: ARG002
+        """Heat-maps of the localisation branch (B, S, P, h, w) of its S supervised stacks, the last the prediction.
+
+        None where the model has none. Position (i, j) is the square of the model's input that it covers.
+        """
+        return None
+
+    def saliency(self, features: Any) -> Tensor:
+        """Where each branch looks -> (B, M, H, W), non-negative, each map summing to 1 over positions."""
+        raise NotImplementedError
 
 
 def check_option(model: str, key: str, right: bool, expected: str, found: object) -> None:
