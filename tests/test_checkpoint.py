@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from lapel.checkpoint import start_from
+from lapel.checkpoint import start_from, start_items_from
+from lapel.config import Recipe
 from lapel.errors import RecipeError, RunError
+from lapel.models import build_item
+from lapel.models.base import ItemNetwork
 from lapel.objective import Objective
-from lapel.runs import WEIGHTS, read_config
+from lapel.runs import WEIGHTS, RunConfig, read_config, save_weights
 from lapel.training import train
 
 from .training_world import assert_same_run, at_step, change, ctrl_c, draw, recipe
@@ -76,3 +80,78 @@ def test_resuming_needs_the_start_only_before_the_first_state(catalogue: Path, t
     assert_same_run(tmp_path / "run", expected)
     with pytest.raises(RecipeError, match=r"model\.init"):
         train(change(asked, "model", init=str(tmp_path / "gone")), tmp_path / "run", resume=True, quiet=True)
+
+
+TAGS = (("colour", "red"), ("cut", "slim"))
+
+
+def item_model(tags: int = 2, name: str = "pooled", seed: int = 0, **options: Any) -> ItemNetwork:
+    torch.manual_seed(seed)
+    return build_item(name, tags, "test_resnet.r160_in1k", dim=8, **options)
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of items, of two tags."""
+    run = tmp_path_factory.mktemp("items")
+    model = {"name": "pooled", "trunk": "test_resnet.r160_in1k", "task": "items", "tags": [list(tag) for tag in TAGS]}
+    config = RunConfig(model, {}, {}, Recipe(), {})
+    config.write(run)
+    save_weights(run, item_model(seed=1).state_dict(), config, {})
+    return run
+
+
+def same(model: ItemNetwork, run: Path) -> set[str]:
+    """Modules whose tensors are all those of the run."""
+    tensors, own = load_file(run / WEIGHTS), model.state_dict()
+    equal = {name: name in tensors and torch.equal(tensors[name], own[name]) for name in own}
+    return {name.split(".")[0] for name in own} - {name.split(".")[0] for name, found in equal.items() if not found}
+
+
+@pytest.mark.parametrize(
+    ("tags", "taken", "said"),
+    [
+        (TAGS, {"trunk", "project", "tag_head"}, ""),
+        (
+            (TAGS[1], TAGS[0]),
+            {"trunk", "project"},
+            "tag_head of ",
+        ),
+        (
+            (*TAGS, ("cut", "wide")),
+            {"trunk", "project"},
+            "is of other tags or sizes than in this training, and starts anew",
+        ),
+        ((), {"trunk", "project"}, ""),
+    ],
+)
+def test_a_tag_head_is_taken_from_the_same_tags_only(
+    tags: Any, taken: set[str], said: str, items: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a catalogue with other attributes, or none, borrows the branches."""
+    model = item_model(len(tags))
+    start_items_from(model, items, tags)
+    assert same(model, items) == taken
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert bool(said) == bool(shown)
+
+
+def test_another_model_of_items_takes_what_it_shares(items: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The appearance branch alone, pretrained without labels, say; a wrong trunk is a mistake."""
+    model = item_model(0, "ahbn", localisation="light", width=8, sketch=32, common=2)
+    start_items_from(model, items, ())
+    assert same(model, items) == {"trunk"}
+    assert not model.state_dict()["project.bias"].any(), "of the same shape, and of a layer that starts anew"
+    assert "model.init: project of" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"model\.init: trunk\..* is .* in .* and .* here: take the trunk"):
+        start_items_from(build_item("pooled", 0, "resnet18", dim=8), items, ())
+
+
+def test_an_attribute_run_lends_its_trunk(whole: Path) -> None:
+    model = build_item("pooled", 0, "test_resnet", dim=8)
+    start_items_from(model, whole, ())
+    tensors, own = load_file(whole / WEIGHTS), model.state_dict()
+    shared = [name for name in own if name in tensors and name.startswith("trunk.")]
+    assert len(shared) > 20
+    assert all(torch.equal(own[name], tensors[name]) for name in shared)

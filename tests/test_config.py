@@ -81,6 +81,11 @@ def test_every_key_misspelt_is_named_with_the_nearest(name: str) -> None:
         ("image.zoom", 0.0, "above 0 and at most 1"),
         ("image.zoom", 1.5, "above 0 and at most 1"),
         ("image.jitter", 1.0, "from 0 to below 1"),
+        ("image.rotate", -1, "from 0 to 180 degrees"),
+        ("image.rotate", 180.5, "from 0 to 180 degrees"),
+        ("image.hue", 0.6, "from 0 to 0.5"),
+        ("image.grey", 1.1, "from 0 to 1"),
+        ("image.erase", -0.1, "from 0 to 1"),
         ("image.cache_gb", -1.0, "at least 0"),
         ("training.batch", 1, "at least 2"),
         ("training.triplets", 15, "at least one batch"),
@@ -384,3 +389,19 @@ def test_the_defaults_are_the_papers() -> None:
     assert (training.optimiser, training.schedule, training.combine) == ("adam", "step", "fixed")
     assert (recipe.image.height, recipe.image.width, recipe.image.resize, recipe.image.flip) == (224, 224, "crop", True)
     assert (recipe.image.zoom, recipe.image.jitter, training.proxy_weight, training.average) == (1.0, 0.0, 0.0, 0.0)
+
+
+def test_a_stages_weight_of_one_loss_changes_that_stage_alone(tmp_path: Path) -> None:
+    """As for a catalogue without landmarks; the recipe as written stays what it is."""
+    path = tmp_path / "items.yaml"
+    path.write_text(
+        "training: {batching: images}\n"
+        "stages: [{training.losses: {tags: 1, landmarks: 1}}, {training.losses: {id: 1, landmarks: 1}}]\n"
+    )
+    recipe = load_recipe(path, ["stages.1.training.losses.landmarks=0"])
+    for _ in range(2):
+        found = [stage.training.losses for stage in recipe.resolved()]
+        assert found == [{"tags": 1, "landmarks": 0}, {"id": 1, "landmarks": 1}]
+    assert recipe.stages[0]["training.losses"] == {"tags": 1, "landmarks": 1}
+    with pytest.raises(RecipeError, match=r"stage 1: training\.batching=images needs training\.losses"):
+        load_recipe(path, [f"stages.1.training.losses.{name}=0" for name in ("tags", "landmarks")])

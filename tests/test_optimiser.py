@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lapel.attribute_work import build_model
 from lapel.config import from_dict
 from lapel.errors import RecipeError
 from lapel.objective import Objective
 from lapel.optimiser import make_optimiser, moving, set_rate
-from lapel.training import build_model
 
 from .training_world import recipe
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lapel import training
+from lapel import attribute_work, training
 from lapel.checkpoint import begun
 from lapel.config import Recipe
 from lapel.errors import CatalogueError, LapelError, RecipeError, RunError
@@ -88,11 +88,11 @@ def test_one_stage_is_a_recipe_with_other_settings(catalogue: Path, tmp_path: Pa
 STOPS: dict[str, tuple[Any, str, int, Callable[[], None], list[str]]] = {
     # owner, function, call, what happens, folders that have begun
     "in stage 1": (Objective, "forward", 3, ctrl_c, ["stage1"]),
-    "after the last step of stage 1": (training, "validate", 1, stop, ["stage1"]),
-    "between stages": (training, "held_out", 2, stop, ["stage1"]),
+    "after the last step of stage 1": (attribute_work, "validate", 1, stop, ["stage1"]),
+    "between stages": (attribute_work, "held_out", 2, stop, ["stage1"]),
     "in stage 2 before its first state": (training, "Journal", 2, stop, ["stage1", "stage2"]),
     "in stage 2": (Objective, "forward", 12, ctrl_c, ["stage1", "stage2"]),
-    "between stages 2 and 3": (training, "start_from", 2, stop, ["stage1", "stage2"]),
+    "between stages 2 and 3": (attribute_work, "start_from", 2, stop, ["stage1", "stage2"]),
     "in stage 3": (Objective, "forward", 18, ctrl_c, ["stage1", "stage2", "."]),
 }
 
@@ -140,7 +140,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 import torch.utils.tensorboard  # once, before the forks
-from lapel import training
+from lapel import attribute_work, training
 from lapel.objective import Objective
 sys.path.insert(0, {tests!r})
 from training_world import recipe
@@ -151,7 +151,7 @@ for place, number in {kills!r}:
     if child == 0:
         training.SAVE_SECONDS = -1.0  # the state is saved after every step
         owner, name = {{"forward": (Objective, "forward"), "weights": (training, "save_weights"),
-                       "start": (training, "start_from")}}[place]
+                       "start": (attribute_work, "start_from")}}[place]
         original, calls = getattr(owner, name), [0]
         def hooked(*arguments, **options):
             calls[0] += 1

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from lapel import training
+from lapel import attribute_work, training
 from lapel.checkpoint import NAME
 from lapel.config import from_dict
 from lapel.errors import CatalogueError, ImageError, LapelError, RecipeError, RunError
@@ -81,7 +81,7 @@ STOPS: dict[str, tuple[Any, str, int, Callable[[], None], int]] = {
     "ctrl-c inside the last step of an epoch": (Objective, "forward", 10, ctrl_c, 10),
     "ctrl-c inside the last step": (Objective, "forward", 15, ctrl_c, 15),
     "between steps": (Journal, "step", 3, stop, 3),
-    "while validating": (training, "validate", 2, stop, 10),
+    "while validating": (attribute_work, "validate", 2, stop, 10),
     "while writing the best weights": (training, "save_weights", 1, stop, 5),
 }
 
@@ -125,7 +125,7 @@ import os, signal, socket, sys
 from pathlib import Path
 import torch
 import torch.utils.tensorboard  # once, before the forks
-from lapel import training
+from lapel import attribute_work, training
 from lapel.objective import Objective
 from lapel.optimiser import make_optimiser, set_rate
 sys.path.insert(0, {tests!r})
@@ -136,7 +136,7 @@ catalogue, folder, modes = {catalogue!r}, Path({folder!r}), {modes!r}
 def killed(mode, place, number, to):
     # kill -9 in the number-th call of a function, before it; the state is saved after every step
     training.SAVE_SECONDS = -1.0
-    owner, name = {{"forward": (Objective, "forward"), "validate": (training, "validate"),
+    owner, name = {{"forward": (Objective, "forward"), "validate": (attribute_work, "validate"),
                    "weights": (training, "save_weights"), "state": (training, "save_state")}}[place]
     original, calls = getattr(owner, name), [0]
     def hooked(*arguments, **options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from lapel.config import Recipe
 from lapel.errors import RecipeError, RunError
 from lapel.runs import CONFIG, RunConfig, load_weights, read_config, write_tensors
+from lapel.shell import say
 
 NAME = "last.safetensors"
+TAG_HEAD = "tag_head."
+"""What the names of the layer begin with that predicts tags, in every instance model."""
 
 
 @dataclass
@@ -109,7 +112,46 @@ def start_from(model: nn.Module, run: Path | str, attributes: Sequence[str]) -> 
             f"model.init: {run} was trained on the attributes {', '.join(config.attributes)}, this training has "
             f"{', '.join(attributes)}: take the same with --set data.attributes=... and a catalogue in that order"
         )
+    _fill(model, load_weights(Path(run), config)[0], run, config)
+
+
+def start_items_from(model: nn.Module, run: Path | str, tags: Sequence[tuple[str, str]]) -> None:
+    """Fill an instance model from another run, of whatever kind: every tensor that the run has by the same name.
+
+    The tag head is taken only from a run of the same tags, and what has another shape here (the layer after a fusion
+    that the other model does not have) is not taken, but for the trunk; those parts start anew, which is said. So a
+    catalogue whose tags are others, or that has none, borrows the branches (AHBN's Street2Shop from Consumer-to-Shop),
+    and an appearance branch that was trained without labels goes into any model.
+
+    Args:
+        model: to be filled.
+        run: where from.
+        tags: the model's.
+
+    Raises:
+        RunError: no such run, or damaged weights.
+        RecipeError: no tensor in common, or one of the trunk's of another shape.
+    """
+    config = read_config(run)
     tensors, _ = load_weights(Path(run), config)
+    own = model.state_dict()
+    anew = {
+        name
+        for name, tensor in tensors.items()
+        if (name.startswith(TAG_HEAD) and config.tags != tuple(tags))
+        or (name in own and tensor.shape != own[name].shape and not name.startswith("trunk."))
+    }
+    # A layer is its weight and its bias: the bias, of the same shape still, belongs to what is not taken.
+    layers = {name.rpartition(".")[0] for name in anew & own.keys()}
+    anew |= {name for name in tensors if name.rpartition(".")[0] in layers}
+    if parts := sorted({name.split(".")[0] for name in anew & own.keys()}):
+        why = "of other tags or sizes than in this training"
+        say(f"model.init: {', '.join(parts)} of {run} is {why}, and starts anew")
+    _fill(model, {name: tensor for name, tensor in tensors.items() if name not in anew}, run, config)
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], run: Path | str, config: RunConfig) -> None:
+    """Set those of a model's tensors that are given; there must be one, and each of the model's shape."""
     own = model.state_dict()
     shared = {name: tensor for name, tensor in tensors.items() if name in own}
     if not shared:
@@ -171,6 +213,7 @@ def check_catalogue(run: Path, config: RunConfig) -> None:
     before = read_config(run)
     pairs = {
         "attributes and values": (dict(before.attributes), dict(config.attributes)),
+        "tags": (before.tags, config.tags),
         "training images": (before.protocol.get("train"), config.protocol["train"]),
         "validation images": (before.protocol.get("val"), config.protocol["val"]),
         "preprocessing": (dict(before.preprocessing), dict(config.preprocessing)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import typing
 from collections.abc import Hashable, Mapping, Sequence
@@ -24,12 +25,16 @@ class DataConfig:
     Attributes:
         catalogue: catalogue file or folder.
         attributes: attributes to train; empty takes every attribute with at least two trainable values.
+        tags: instance models: how many (attribute, value) pairs the attribute branch learns, the most frequent of the
+            training split, from ``attributes`` (AHBN's K, which the paper does not tell: the default is ours). 0 takes
+            every pair that two training images have.
         split_seed: seed of the 8:1:1 split, where the catalogue has none.
         max_failed: share of unreadable images above which the job stops.
     """
 
     catalogue: str = ""
     attributes: tuple[str, ...] = ()
+    tags: int = 100
     split_seed: int = 0
     max_failed: float = 0.05
 
@@ -44,6 +49,11 @@ class ImageConfig:
         flip: mirror half of the training images.
         zoom: smallest share of height and width that a random training crop keeps; 1 is off (the papers).
         jitter: largest relative change of brightness and contrast in training; 0 is off (the papers).
+        rotate: degrees that a training image turns at most, either way (AHBN turns them by a range that it does not
+            state); 0 is off.
+        hue: share of the colour circle that a training image's colours move at most, either way; 0 is off.
+        grey: probability that a training image loses its colour.
+        erase: probability that a rectangle of a training image is wiped out.
         cache_gb: memory for prepared images in each process, so that none is decoded twice; validation takes an eighth
             more.
     """
@@ -54,6 +64,10 @@ class ImageConfig:
     flip: bool = True
     zoom: float = 1.0
     jitter: float = 0.0
+    rotate: float = 0.0
+    hue: float = 0.0
+    grey: float = 0.0
+    erase: float = 0.0
     cache_gb: float = 4.0
 
 
@@ -81,18 +95,29 @@ class ModelConfig:
     trunk_options: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def pretrained(self) -> bool | str:
+        """``weights`` as ``lapel.models.build`` takes them."""
+        return {"hub": True, "none": False}.get(self.weights, self.weights)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """How to train. The defaults are the paper's and its code's.
 
     Attributes:
-        batching: ``triplets`` (the paper) or ``pairs`` (ours: every pair of the batch under every attribute).
+        batching: ``triplets`` (the paper), ``pairs`` (ours: every pair of the batch under every attribute) or
+            ``images`` (instance models: a step is a batch of images, with the losses of ``losses``).
         sampler: where triplets come from: ``asen`` (attribute, value, images, each uniform), ``balanced`` (ASEN++: two
             values, then images) or ``given`` (the catalogue's relation ``triplets``, in a new order each epoch).
+        per_item: of ``images``: so many images of each item in a batch, which leaves out those that are the only one
+            of their item; 0 shuffles all images (AHBN).
+        within: of ``images``: each batch is of two values of this attribute (FastAP's batches); empty is off.
+        losses: of ``images``: the weight of each loss, by its name in ``lapel.recipe_rules.LOSSES``; at 0 it is off.
+        id_scale: of the loss ``id``: 0 is a linear layer (AHBN), above it the scaled cosine (ours).
         batch: triplets or images per step and process.
         triplets: triplets drawn per epoch; of given ones a random part of so many, the same in every epoch.
-        epochs: passes; with ``pairs`` a pass is every labelled image once.
+        epochs: passes; with ``pairs`` and ``images`` a pass is every image once that has a label of what is learned.
         steps: optimiser steps, in place of the passes; 0 leaves the length to ``epochs``.
         min_steps: optimiser steps at least; a small catalogue gets more passes to reach them.
         minutes: stop after this many minutes of training, to which a ``cosine`` schedule is fitted (``step`` counts
@@ -107,11 +132,11 @@ class TrainingConfig:
         warmup: share of the training that ``cosine`` warms up for.
         clip: largest gradient norm; 0 is off.
         margin: of the triplet loss.
-        temperature: of the pair loss.
+        temperature: of the pair loss, of ``contrast`` and of ``simclr``.
         proxy_weight: weight of the value-proxy loss beside the pair loss.
         proxy_temperature: of the value-proxy loss.
-        proxy_lr: learning rate of the value proxies; 0 takes that of the head.
-        smoothing: label smoothing of the value-proxy loss.
+        proxy_lr: learning rate of the value proxies, and of the item classifier; 0 takes that of the head.
+        smoothing: label smoothing of the value-proxy loss, and of ``id``.
         class_weight: weight of the attribute classification loss.
         combine: ``fixed``, ``learned`` or ``printed``, see ``lapel.losses.Combination``.
         average: decay of an exponential moving average of the weights, which is then validated and kept; 0 is off.
@@ -120,8 +145,12 @@ class TrainingConfig:
         seed: of Python's, NumPy's and torch's generators.
     """
 
-    batching: Literal["triplets", "pairs"] = "triplets"
+    batching: Literal["triplets", "pairs", "images"] = "triplets"
     sampler: Literal["asen", "balanced", "given"] = "asen"
+    per_item: int = 0
+    within: str = ""
+    losses: dict[str, float] = field(default_factory=dict)
+    id_scale: float = 0.0
     batch: int = 16
     triplets: int = 100_000
     epochs: int = 50
@@ -192,7 +221,8 @@ class Recipe:
                         "catalogue, nor model.init: a stage starts from the one before"
                     )
                 *sections, name = key.split(".")
-                inside(data, sections, f"{where}: {key!r}")[name] = value
+                # A copy: a later key of the stage may set one inside it.
+                inside(data, sections, f"{where}: {key!r}")[name] = copy.deepcopy(value)
             found.append(from_dict(data, where))
         epochs = sum(stage.training.epochs for stage in found)
         for place, (stage, changes) in enumerate(zip(found, self.stages, strict=True)):

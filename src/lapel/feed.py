@@ -14,9 +14,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from lapel.augment import augment
+from lapel.augment import Options, augment
 from lapel.catalogue import Catalogue
-from lapel.config import Recipe
+from lapel.config import ImageConfig, Recipe
 from lapel.errors import CatalogueError, RecipeError
 from lapel.evaluation.triplets import ROLES, triplets_of
 from lapel.image_source import ImageSource
@@ -136,20 +136,26 @@ class Feed:
         return images[:1] if len(images) else torch.zeros((1, 3, self.pre.height, self.pre.width), dtype=torch.uint8)
 
     def _images(self, images: Tensor, step: int) -> Tensor:
-        image = self.image
         generator = torch.Generator().manual_seed(
             (self.settings.seed * 1_000_003 + step) * self.fabric.world_size + self.fabric.global_rank
         )
-        images = augment(
-            images.to(self.fabric.device, non_blocking=True),
-            generator,
-            image.flip,
-            (image.zoom, 1.0),
-            1.05 if image.zoom < 1 else 1.0,
-            image.jitter,
-            image.jitter,
-        )
+        images = augment(images.to(self.fabric.device, non_blocking=True), generator, **view_options(self.image))
         return normalise(images, self.pre, torch.channels_last)
+
+
+def view_options(image: ImageConfig) -> Options:
+    """What ``lapel.augment`` takes of a recipe's settings."""
+    return {
+        "flip": image.flip,
+        "scale": (image.zoom, 1.0),
+        "aspect": 1.05 if image.zoom < 1 else 1.0,
+        "brightness": image.jitter,
+        "contrast": image.jitter,
+        "rotate": image.rotate,
+        "hue": image.hue,
+        "grey": image.grey,
+        "erase": image.erase,
+    }
 
 
 def given_triplets(training: Catalogue, names: Sequence[str]) -> tuple[Rows, Rows]:

@@ -96,14 +96,31 @@ def gather(vectors: Tensor, labels: Sequence[Tensor]) -> tuple[Tensor, Sequence[
     summed over processes here and averaged over them by DDP, which leaves the gradient of one process with that batch.
     Batches must be of one size on every process.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _shared():
         return vectors, labels
-    every: Tensor = _Gather.apply(vectors)
     widths = [hot.shape[1] for hot in labels]
-    mine = torch.cat(list(labels), 1).to(torch.uint8)
-    others = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(others, mine)
-    return every, torch.cat(others).bool().split(widths, 1)
+    every = gather_rows(torch.cat(list(labels), 1).to(torch.uint8))
+    return gather_vectors(vectors), every.bool().split(widths, 1)
+
+
+def gather_vectors(vectors: Tensor) -> Tensor:
+    """Collect the (B, ...) vectors of all processes, with gradients; see ``gather``."""
+    every: Tensor = _Gather.apply(vectors) if _shared() else vectors
+    return every
+
+
+def gather_rows(mine: Tensor) -> Tensor:
+    """Collect what is known of the (B, ...) images of all processes, in the order of their vectors."""
+    if not _shared():
+        return mine
+    every = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(every, mine)
+    return torch.cat(every)
+
+
+def _shared() -> bool:
+    """Whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 class _Gather(torch.autograd.Function):

@@ -11,22 +11,25 @@ from torch import Tensor
 
 from lapel.config import TrainingConfig
 from lapel.errors import RecipeError, unknown
+from lapel.item_objective import ItemObjective
 from lapel.objective import Objective
 
 
-def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW; trunk, head and value proxies have their own rates. Norms, biases and scalars do not decay.
+def make_optimiser(objective: Objective | ItemObjective, settings: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam or AdamW; trunk, head and proxies (of values, of items) have their own rates. Norms, biases and scalars do
+    not decay.
 
     Raises:
         RecipeError: a module in ``training.rates`` that the model does not have.
     """
     trunk = {id(parameter) for parameter in objective.model.trunk.parameters()}
+    proxies = {id(parameter) for parameter in objective.proxies.parameters()} if objective.proxies is not None else ()
     own = _own_rates(objective, settings.rates)
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for parameter in objective.parameters():
         if parameter.requires_grad:
             rate = settings.lr if id(parameter) in trunk else settings.head_lr or settings.lr
-            if objective.proxies is not None and parameter is objective.proxies.proxies:
+            if id(parameter) in proxies:
                 rate = settings.proxy_lr or rate
             rate = own.get(id(parameter), rate)
             decay = settings.weight_decay if settings.optimiser == "adamw" and parameter.ndim > 1 else 0.0
@@ -38,7 +41,7 @@ def make_optimiser(objective: Objective, settings: TrainingConfig) -> torch.opti
     return kind(listed or [{"params": [], "base": settings.lr}])
 
 
-def _own_rates(objective: Objective, rates: Mapping[str, float]) -> dict[int, float]:
+def _own_rates(objective: Objective | ItemObjective, rates: Mapping[str, float]) -> dict[int, float]:
     """Return the rate of each parameter that ``training.rates`` names, by its id."""
     names = dict(objective.model.named_parameters())
     found: dict[int, float] = {}

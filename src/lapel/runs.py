@@ -27,8 +27,9 @@ class RunConfig:
     """What ``config.json`` holds.
 
     Attributes:
-        model: ``name``, ``trunk``, ``trunk_options`` and ``options`` of ``lapel.models.build``.
-        attributes: attribute -> its values, both in the model's order.
+        model: ``name``, ``trunk``, ``trunk_options`` and ``options`` of ``lapel.models.build``; of an item run also
+            ``task``, which is ``items``, and ``tags``, the [attribute, value] of each tag that it predicts.
+        attributes: attribute -> its values, both in the model's order; of an item run none.
         preprocessing: ``lapel.images.Preprocessing`` as a dictionary.
         recipe: the recipe it was trained with.
         protocol: catalogue, split counts and versions of the training.
@@ -39,6 +40,16 @@ class RunConfig:
     preprocessing: Mapping[str, Any]
     recipe: Recipe
     protocol: Mapping[str, Any]
+
+    @property
+    def task(self) -> str:
+        """What its vectors tell apart: ``attributes`` or ``items``."""
+        return str(self.model.get("task", "attributes"))
+
+    @property
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """(attribute, value) of each tag that an item run predicts, in the model's order."""
+        return tuple((str(attribute), str(value)) for attribute, value in self.model.get("tags", ()))
 
     def write(self, run: Path) -> None:
         """Write ``run/config.json``."""

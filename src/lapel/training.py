@@ -1,4 +1,4 @@
-"""Training, top to bottom: data, model, loop, validation, checkpoints.
+"""Training, top to bottom: data, model, loop, validation, checkpoints. What is trained is behind ``lapel.work.Work``.
 
 Everything random is drawn from (seed, epoch) or (seed, step), never from the state of a generator that a crash could
 lose: a run that was stopped at any moment and resumed leaves the same weights as one that was not. On a CPU that
@@ -14,33 +14,27 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import lightning_fabric
 import torch
 from lightning_fabric import Fabric
 from torch.optim.swa_utils import AveragedModel
 
-from lapel.catalogue import Catalogue
-from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state, start_from
+from lapel.checkpoint import NAME, State, check_catalogue, check_folder, load_state, save_state
 from lapel.config import Recipe, TrainingConfig
-from lapel.errors import CatalogueError, RecipeError
+from lapel.errors import RecipeError
 from lapel.evaluation.record import versions
-from lapel.feed import Feed, given_triplets
 from lapel.image_source import ImageSource
 from lapel.images import Preprocessing
 from lapel.interrupt import uninterrupted
 from lapel.journal import Journal
-from lapel.models import build
-from lapel.models.base import AttributeNetwork
-from lapel.objective import Objective
 from lapel.optimiser import make_optimiser, moving, set_rate
 from lapel.precision import use_bf16
 from lapel.progress import bar
 from lapel.runs import RunConfig, save_weights
 from lapel.stages import train_stages
-from lapel.validation import given_triplets as validation_triplets
-from lapel.validation import held_out, validate
+from lapel.work import Batches, Work, work_of
 
 SAVE_SECONDS = 120.0
 
@@ -70,9 +64,7 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     if recipe.stages:
         return train_stages(recipe, Path(to), resume, lambda stage, run, go_on: train(stage, run, go_on, quiet))
     run, settings = Path(to), recipe.training
-    catalogue, attributes = training_data(recipe)
-    training, validation = catalogue.split("train"), held_out(catalogue, attributes)
-    values = {name: training.values(name) for name in attributes}
+    work = work_of(recipe)
     fabric = start_fabric(settings)
     recipe = _whole_paths(recipe)
     check_folder(run, recipe, resume)
@@ -80,31 +72,16 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     lightning_fabric.seed_everything(settings.seed, verbose=False)
 
     restored = resume and (run / NAME).exists()
-    model = build_model(recipe, len(attributes), restored)
+    model = work.model(restored)
     pre = preprocessing(recipe, model)
     check_size(model, pre)
     if recipe.model.init and not restored:
-        start_from(model, recipe.model.init, attributes)
-    labels = [training.multi_hot(name, found) for name, found in values.items()]
-    feed = Feed(recipe, training, labels, list(values), pre, fabric)
-    digest = training.digest() + validation.digest() + feed.digest()
-    config = RunConfig(
-        {"name": recipe.model.name, "trunk": recipe.model.trunk, "dim": model.dim}
-        | {"trunk_options": recipe.model.trunk_options, "options": recipe.model.options},
-        values,
-        pre.to_dict(),
-        recipe,
-        {
-            "catalogue": catalogue.name,
-            "train": len(training),
-            "val": len(validation),
-            "digest": hashlib.sha256(digest.encode()).hexdigest(),
-            "versions": versions(),
-        },
-    )
+        work.start_from(model, recipe.model.init)
+    feed = work.feed(pre, fabric)
+    config = describe(work, recipe, model, pre, feed)
     if restored:
         check_catalogue(run, config)
-    objective = Objective(model, settings, [len(found) for found in values.values()])
+    objective = work.objective(model, pre)
     optimiser = make_optimiser(objective, settings)
     average = AveragedModel(model, use_buffers=True, avg_fn=moving(settings)) if settings.average else None
     objective_ = objective.to(memory_format=torch.channels_last)
@@ -117,9 +94,9 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
         average = average.to(fabric.device).to(memory_format=torch.channels_last)
 
     unseen = ImageSource(
-        validation.paths(),
+        work.validation.paths(),
         pre,
-        validation.boxes(),
+        work.validation.boxes(),
         int(recipe.image.cache_gb * 2**30 / 8),
         max_failed=recipe.data.max_failed,
     )
@@ -139,8 +116,8 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
                 if _due(state, settings, feed.steps, total):
                     journal.check(state)
                     if fabric.is_global_zero:
-                        kept = objective.model if average is None else cast(AttributeNetwork, average.module)
-                        score = validate(kept, config, unseen, validation, run, fabric)
+                        kept = objective.model if average is None else average.module
+                        score = work.validate(kept, config, unseen, run, fabric)
                         epoch = math.ceil(state.step / feed.steps)
                         journal.validation(state, epoch, score)
                         # Saved before the state: a crash in between repeats this validation, to the same end.
@@ -201,67 +178,6 @@ def train(recipe: Recipe, to: Path | str, resume: bool = False, quiet: bool = Fa
     return run
 
 
-def training_data(recipe: Recipe) -> tuple[Catalogue, list[str]]:
-    """Read and split the catalogue; return it with the attributes to train, in its column order.
-
-    Raises:
-        CatalogueError: unreadable; an empty split; an attribute asked for cannot be trained, or none can.
-    """
-    if not recipe.data.catalogue:
-        raise RecipeError("the recipe names no catalogue: --set data.catalogue=PATH/catalogue.csv")
-    catalogue = Catalogue.read(recipe.data.catalogue, recipe.data.attributes or None)
-    catalogue = catalogue.with_splits(recipe.data.split_seed)
-    asked = validation_triplets(catalogue)
-    if asked is None:
-        catalogue = catalogue.with_validation(recipe.data.split_seed)
-    training = catalogue.split("train")
-    chosen = _trainable(recipe, catalogue, training)
-    if asked is not None:
-        if not set(chosen) & (told := set(asked["attribute"].unique().to_pylist())):
-            raise CatalogueError(
-                f"catalogue {catalogue.name!r} has nothing to validate on: its triplets of split 'val' are of "
-                f"{', '.join(map(str, told))}, to train are {', '.join(chosen)}"
-            )
-        return catalogue, chosen
-    validation = catalogue.split("val")
-    if not any((validation.multi_hot(name).any(0)).sum() >= 2 for name in chosen):
-        raise CatalogueError(
-            f"catalogue {catalogue.name!r} has nothing to validate on: its split 'val' shows two values of none of "
-            f"{', '.join(chosen)}"
-        )
-    return catalogue, chosen
-
-
-def _trainable(recipe: Recipe, catalogue: Catalogue, training: Catalogue) -> list[str]:
-    """Return the attributes to train; what is asked for and cannot be is an error."""
-    if recipe.training.batching == "triplets" and recipe.training.sampler == "given":
-        _, places = given_triplets(training, catalogue.attributes)
-        listed = [name for number, name in enumerate(catalogue.attributes) if (places == number).any()]
-        for name in recipe.data.attributes:
-            if name not in listed:
-                raise CatalogueError(
-                    f"attribute {name!r} cannot be trained: the catalogue gives no triplets of it for the split "
-                    f"'train', only of {', '.join(listed)}"
-                )
-        return listed
-    chosen = []
-    for name in catalogue.attributes:
-        sizes = training.multi_hot(name).sum(0)
-        if (sizes >= 2).sum() >= 2:
-            chosen.append(name)
-        elif recipe.data.attributes:
-            raise CatalogueError(
-                f"attribute {name!r} cannot be trained: {(sizes >= 2).sum()} of its {len(sizes)} values have two or "
-                "more training images, at least two values are needed to tell apart"
-            )
-    if not chosen:
-        raise CatalogueError(
-            f"catalogue {catalogue.name!r} has nothing to train: no attribute has two values with two training "
-            "images each. 'lapel data check' lists the counts"
-        )
-    return chosen
-
-
 def _whole_paths(recipe: Recipe) -> Recipe:
     """Return it with absolute paths, as the run records them."""
     data = replace(recipe.data, catalogue=str(Path(recipe.data.catalogue).resolve()))
@@ -285,21 +201,35 @@ def start_fabric(settings: TrainingConfig) -> Fabric:
     return fabric
 
 
-def build_model(recipe: Recipe, attributes: int, restored: bool) -> AttributeNetwork:
-    """Build the recipe's model; resuming needs no pretrained weights, they are in the state."""
+def describe(work: Work, recipe: Recipe, model: Any, pre: Preprocessing, feed: Batches) -> RunConfig:
+    """What the run says of itself."""
     spec = recipe.model
-    weights: bool | str = not restored and {"hub": True, "none": False}.get(spec.weights, spec.weights)
-    return build(spec.name, attributes, spec.trunk, weights, trunk_options=spec.trunk_options, **spec.options)
+    model_too, protocol_too = work.record(feed)
+    return RunConfig(
+        {"name": spec.name, "trunk": spec.trunk, "dim": model.dim}
+        | {"trunk_options": spec.trunk_options, "options": spec.options, **model_too},
+        work.values,
+        pre.to_dict(),
+        recipe,
+        {
+            "catalogue": work.catalogue.name,
+            "train": len(work.training),
+            "val": len(work.validation),
+            "digest": hashlib.sha256(work.digest(feed).encode()).hexdigest(),
+            "versions": versions(),
+            **protocol_too,
+        },
+    )
 
 
-def preprocessing(recipe: Recipe, model: AttributeNetwork) -> Preprocessing:
+def preprocessing(recipe: Recipe, model: Any) -> Preprocessing:
     """The run's preprocessing: the recipe's frame, the recipe's or the trunk's normalisation."""
     image, spec = recipe.image, recipe.model
     mean, std = spec.mean or model.trunk.mean, spec.std or model.trunk.std
     return Preprocessing(image.height, image.width, image.resize, tuple(mean), tuple(std))
 
 
-def check_size(model: AttributeNetwork, pre: Preprocessing) -> None:
+def check_size(model: Any, pre: Preprocessing) -> None:
     """Refuse a trunk that cannot take the recipe's images, before any of them is read.
 
     Raises:
