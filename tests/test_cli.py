@@ -73,6 +73,7 @@ class PlainHit:
     score: float
     scores: dict[str, float]
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 @pytest.fixture
@@ -135,29 +136,37 @@ def train(calls: Calls) -> Calls:
         ("evaluate run", learn.Evaluate(Path("run"))),
         (
             "evaluate run --catalogue c.csv --split val --json out.json --share 0.5 --seed 4",
-            learn.Evaluate(Path("run"), Path("c.csv"), split="val", json=Path("out.json"), share=0.5, seed=4),
+            learn.Evaluate(Path("run"), Path("c.csv"), split=("val",), json=Path("out.json"), share=0.5, seed=4),
         ),
         (
             "evaluate run --task items --gallery test --gallery val --match image --at 1 --at 20 --no-boxes",
             learn.Evaluate(Path("run"), task="items", gallery=("test", "val"), match="image", ks=(1, 20), boxes=False),
         ),
-        ("index clothes.csv --run run --to shop", find.Index(Path("clothes.csv"), Path("run"), Path("shop"))),
+        ("index clothes.csv --run run --to shop", find.Index(Path("clothes.csv"), (Path("run"),), Path("shop"))),
         (
             "index clothes.csv --to shop --run run --max-failed 0.2",
-            find.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
+            find.Index(Path("clothes.csv"), (Path("run"),), Path("shop"), 0.2),
         ),
         (
             "index clothes.csv --to shop --run run --max_failed 0.2",
-            find.Index(Path("clothes.csv"), Path("run"), Path("shop"), 0.2),
+            find.Index(Path("clothes.csv"), (Path("run"),), Path("shop"), 0.2),
+        ),
+        (
+            "index clothes.csv --to shop --run run --run items",
+            find.Index(Path("clothes.csv"), (Path("run"), Path("items")), Path("shop")),
         ),
         ("search shop a.jpg", find.Search(Path("shop"), Path("a.jpg"))),
+        (
+            "search shop a.jpg --like item --attribute neckline=0.5 --each --run a --run b",
+            find.Search(Path("shop"), Path("a.jpg"), ("item", "neckline=0.5"), each=True, run=(Path("a"), Path("b"))),
+        ),
         (
             "search shop a.jpg --attribute neckline --attribute sleeve_length=-0.5 --top 3 --json",
             find.Search(Path("shop"), Path("a.jpg"), ("neckline", "sleeve_length=-0.5"), top=3, json=True),
         ),
         (
             "search --attribute neckline shop a.jpg --run r --sheet s.png",
-            find.Search(Path("shop"), Path("a.jpg"), ("neckline",), run=Path("r"), sheet=Path("s.png")),
+            find.Search(Path("shop"), Path("a.jpg"), ("neckline",), run=(Path("r"),), sheet=Path("s.png")),
         ),
         ("demo", cli.Demo()),
         ("demo --to here", cli.Demo(Path("here"))),
@@ -234,13 +243,14 @@ def test_version(option: str, capsys: Shown) -> None:
         ("data chekc x.csv", "unknown data verb 'chekc'; did you mean 'check'? Known: check, import, render"),
         (
             "search shop a.jpg --attribute neckline=much",
-            "--attribute neckline=much: expected NAME or NAME=NUMBER",
+            "weight 'neckline=much': expected NAME or NAME=NUMBER",
         ),
         ("search shop a.jpg --top 0", "--top is 0; it must be at least 1"),
         (
             "search shop a.jpg --sheet out.txt",
             "--sheet out.txt: the name must end in one of .jpeg, .jpg, .png, .webp",
         ),
+        ("index clothes.csv --to shop", "expected --run RUN, the run folder whose model embeds the images"),
         ("train agman --resume", "--resume needs --to RUN"),
         ("evaluate run --share 1.5", "--share is 1.5; it must lie between 0 and 1"),
         ("evaluate run --seed -1", "--seed is -1; it must be 0 or more"),
@@ -260,7 +270,6 @@ def test_mistakes_are_told_in_one_line(line: str, message: str, train: Calls, se
     [
         ("train agman --reusme", ["--reusme", "--resume"]),
         ("train", ["RECIPE"]),
-        ("index clothes.csv --to shop", ["--run"]),
         ("search shop a.jpg --top many", ["--top", "many"]),
         ("search shop", ["IMAGE"]),
         ("data", ["check", "render"]),
@@ -339,7 +348,7 @@ def test_a_full_gpu_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Shown, tmp_
 
 
 def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
-    catalogue, embedder = "the catalogue", SimpleNamespace(attributes=("neckline", "pattern"))
+    catalogue, embedder = "the catalogue", SimpleNamespace(attributes=("neckline", "pattern"), items=False)
     failure = SimpleNamespace(path="bad.jpg", reason="HTML, not an image")
     report = SimpleNamespace(added=5, changed=1, updated=3, removed=2, unchanged=7, skipped=[failure], encoder="why")
     calls.set("lapel.catalogue", "Catalogue", SimpleNamespace(read=lambda path, also: catalogue))
@@ -348,7 +357,7 @@ def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
     calls.put("lapel.retrieval.indexing", "index_catalogue", report)
     assert cli.main(["index", "c.csv", "--run", "r", "--to", "my shop"]) == 0
     options = {"max_failed": 0.05, "quiet": False}
-    assert calls.made[-1] == ((catalogue, embedder, Path("my shop")), options)
+    assert calls.made[-1] == ((catalogue, [embedder], Path("my shop")), options)
     shown = capsys.readouterr()
     assert shown.out == "added 5, changed 1, updated 3, removed 2, unchanged 7, skipped 1\n"
     assert "skipped bad.jpg: HTML, not an image" in shown.err
@@ -361,9 +370,14 @@ def test_search_hands_on_weights_and_filter(search: Calls) -> None:
     assert lapel(f"""{line} --where "colour = 'Red'" """) == 0
     weights = {"neckline": 1.0, "sleeve_length": 0.5}
     assert search.made == [
-        ((Path("shop"), Path("r")), {}),
-        ((Path("a.jpg"),), {"weights": weights, "k": 1, "where": "colour = 'Red'", "box": None}),
+        ((Path("shop"), (Path("r"),)), {}),
+        ((Path("a.jpg"),), {"weights": weights, "k": 1, "where": "colour = 'Red'", "box": None, "group": None}),
     ]
+
+
+def test_each_image_on_its_own(search: Calls) -> None:
+    assert lapel("search shop a.jpg --like item --each") == 0
+    assert search.made[-1][1]["group"] is False
 
 
 def test_without_an_attribute_the_index_decides(search: Calls) -> None:

@@ -68,12 +68,15 @@ SHOPS, ALL = Side(("test",), "shop"), Side((), "shop")
         (AttributeProtocol(), "--at 5 --by pose", "--by, --at: for items, but the task is attributes; leave it out"),
         (TripletProtocol(), "--gallery test", "--gallery: for items, but the task is triplets"),
         (ItemProtocol(), "--at 1 --at 5 --by pose", {"ks": (1, 5), "groups": ("pose",)}),
-        (ItemProtocol(), "--split query", {"query": "query"}),  # what it asks anyway, against its own gallery
-        (ItemProtocol(), "--split val", {"query": "val", "gallery": "val"}),
-        (ItemProtocol(), "--split val --gallery train", {"query": "val", "gallery": ("train",)}),
-        (ItemProtocol(gallery=ALL), "--split test", {"query": "test"}),  # as of Street2Shop, whose shops have no test
-        (ItemProtocol(Side(("test",)), SHOPS), "--split test", {"query": "test"}),
-        (ItemProtocol(Side(("test",)), SHOPS), "--split val", {"query": "val", "gallery": "val"}),
+        (ItemProtocol(), "--split query", {"query": ("query",)}),  # what it asks anyway, against its own gallery
+        (ItemProtocol(), "--split val", {"query": ("val",), "gallery": ("val",)}),
+        (ItemProtocol(), "--split val --split test", {"query": ("val", "test"), "gallery": ("val", "test")}),
+        (ItemProtocol(alone="skip"), "--alone miss", {"alone": "miss"}),
+        (AttributeProtocol(), "--split val --split test", "val, test: attributes are measured on one split"),
+        (ItemProtocol(), "--split val --gallery train", {"query": ("val",), "gallery": ("train",)}),
+        (ItemProtocol(gallery=ALL), "--split test", {"query": ("test",)}),  # Street2Shop's shops have no split
+        (ItemProtocol(Side(("test",)), SHOPS), "--split test", {"query": ("test",)}),
+        (ItemProtocol(Side(("test",)), SHOPS), "--split val", {"query": ("val",), "gallery": ("val",)}),
     ],
 )
 def test_what_options_change_in_a_protocol(own: Protocol, options: str, changes: dict[str, Any] | str) -> None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, cast
 
 from lapel.catalogue import Catalogue
 from lapel.errors import CatalogueError, LapelError, unknown
-from lapel.evaluation.instances import ItemResult, instance_retrieval
+from lapel.evaluate_job import Job, embed_catalogue
+from lapel.evaluation.instances import ItemResult
 from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval
 from lapel.evaluation.queries import QueryLists
 from lapel.evaluation.record import protocol_record, write_result
 from lapel.evaluation.triplets import TripletsResult, triplet_prediction
-from lapel.parts import attribute_part, item_part, triplet_part
-from lapel.progress import bar
+from lapel.parts import attribute_part, triplet_part
 from lapel.protocol import (
     CHOICES,
     TASKS,
@@ -30,11 +27,15 @@ from lapel.protocol import (
     from_dict,
     to_dict,
 )
-from lapel.retrieval.embedder import Embedder, Vectors, load
+from lapel.retrieval.embedder import Embedder, is_item_run, load
 from lapel.runs import read_config
 
+if TYPE_CHECKING:
+    from lapel.item_outputs import ItemOutputs
+
+__all__ = ["Result", "catalogue_of", "embed_catalogue", "evaluate", "resolve_protocol"]
+
 Result = RetrievalResult | TripletsResult | ItemResult
-Rows = npt.NDArray[np.int64]
 
 
 def catalogue_of(run: Path | str, catalogue: Path | str | None = None) -> Catalogue:
@@ -53,25 +54,35 @@ def catalogue_of(run: Path | str, catalogue: Path | str | None = None) -> Catalo
     return Catalogue.read(path, also=tuple(config.attributes))
 
 
-def resolve_protocol(catalogue: Catalogue, task: str | None = None, **changes: Any) -> Protocol:
+def resolve_protocol(
+    catalogue: Catalogue, task: str | None = None, *, run: Path | str | None = None, **changes: Any
+) -> Protocol:
     """Return how a catalogue is scored: as its record says, else attribute-specific retrieval on its test split.
+
+    The default of ``items`` is each test image against the others, without those whose item has no other image; or the
+    splits ``query`` and ``gallery`` where there are both.
 
     Args:
         catalogue: whose record is asked.
         task: ``attributes``, ``triplets`` or ``items``; another one than the record's starts from that task's defaults.
+        run: to be scored; an item run is scored by items, whatever the record says.
         **changes: settings to change, by their name in the protocol; None leaves one as it is. A side (``query``,
             ``gallery``) may be given by its splits alone and keeps its domain.
 
     Raises:
         CatalogueError: the record holds a protocol of a newer Lapel.
+        RunError: ``run`` is not a run.
         LapelError: an unknown task or setting, or a setting out of range.
     """
+    if task is None and run is not None and is_item_run(read_config(run)):
+        task = "items"
     recorded = catalogue.record.get("protocol")
     found = AttributeProtocol() if recorded is None else from_dict(recorded, f"catalogue {catalogue.name!r}")
-    if task is not None and task != found.task:
+    default = task is not None and task != found.task
+    if default:
         if task not in TASKS:
             raise LapelError(unknown("task", task, TASKS))
-        found = TASKS[task]()
+        found = TASKS[str(task)]()
         if isinstance(found, ItemProtocol) and not {"query", "gallery"} <= set(catalogue.splits()):
             # Each test image against the others.
             found = replace(found, query=Side(("test",)), gallery=Side(("test",)))
@@ -88,6 +99,8 @@ def resolve_protocol(catalogue: Catalogue, task: str | None = None, **changes: A
         if name in CHOICES and value not in CHOICES[name]:
             raise LapelError(unknown(f"setting {name}", value, CHOICES[name]))
     changed = cast(Protocol, replace(cast(Any, found), **given))
+    if default and isinstance(changed, ItemProtocol) and changed.query == changed.gallery and "alone" not in given:
+        changed = replace(changed, alone="skip")
     return _with_ks(changed, "headline" in given) if isinstance(changed, ItemProtocol) else changed
 
 
@@ -114,12 +127,15 @@ def evaluate(
     protocol: Protocol | None = None,
     boxes: bool = True,
     distractors: Sequence[int] = (),
+    rerank: int = 0,
     embedder: Embedder | None = None,
+    outputs: ItemOutputs | None = None,
 ) -> Result:
     """Measure a run by a protocol: attribute-specific retrieval, triplet prediction or instance retrieval.
 
-    Only the images that the protocol needs are embedded. For instance retrieval an image's vector is that of all its
-    attributes together, each of length one.
+    Only the images that the protocol needs are embedded. For instance retrieval an attribute run's vector of an image
+    is that of all its attributes together, each of length one; an item run ranks by the distance of its model's paper,
+    and the attributes and landmarks that it predicts are measured beside, where the catalogue knows them.
 
     Args:
         run: run folder.
@@ -131,35 +147,41 @@ def evaluate(
         quiet: no progress bar.
         queries: given query and candidate rows of the split, or a file of them (see ``QueryLists.read``), instead of
             those the protocol names or ``share`` and ``seed`` draw.
-        protocol: by default the catalogue's (``resolve_protocol``).
+        protocol: by default the catalogue's (``resolve_protocol``); of an item run one of items.
         boxes: crop each image by its box, where it has one; else take whole pictures.
         distractors: sizes of the distractor curve (instance retrieval).
+        rerank: how many first results a re-ranking model looks at again (instance retrieval); 0: none.
         embedder: of that run, where it is loaded already.
+        outputs: of an item run and the images of ``parts.item_part``, where they are at hand.
 
     Raises:
         RunError: not a run, or altered weights.
         CatalogueError: unreadable catalogue, empty split, none of the run's attributes in it, or lists, triplets or
             pairs that do not fit it.
         ImageError: too many images cannot be read.
-        LapelError: nothing to evaluate, an argument that the protocol's task does not have, or a negative number of
-            distractors.
+        LapelError: nothing to evaluate, an argument that the protocol's task does not have, a task that the run cannot
+            do, or a negative number of distractors.
     """
     if any(size < 0 for size in distractors):
         raise LapelError(f"distractors is {min(distractors)}: expected how many wrong images there are, 0 or more")
     embedder = load(run) if embedder is None else embedder
     whole = catalogue if isinstance(catalogue, Catalogue) else catalogue_of(run, catalogue)
-    asked = resolve_protocol(whole) if protocol is None else protocol
-    job, further = _Job(embedder, whole, seed, quiet, boxes), {}
+    asked = resolve_protocol(whole, run=run) if protocol is None else protocol
+    job = Job(embedder, whole, seed, quiet, boxes)
+    further: dict[str, Any] = {}
     task: str = asked.task
     if isinstance(asked, ItemProtocol):
         _refuse(task, split=split, queries=queries)
-        result: Result = _items(job, asked, distractors)
+        from lapel.evaluate_items import evaluate_items
+
+        found, task, further = evaluate_items(job, asked, distractors, rerank, outputs)
+        result: Result = found
         source = "the protocol's sides"
-        further = {"vectors": f"those of {len(embedder.attributes)} attributes, each of length one, end to end"}
     else:
+        _check_task(embedder, task)
         asked = asked if split is None else replace(asked, split=split)
         split = asked.split
-        _refuse(task, distractors=tuple(distractors) or None)
+        _refuse(task, distractors=tuple(distractors) or None, rerank=rerank or None)
         if isinstance(asked, TripletProtocol):
             _refuse(task, queries=queries)
             result, task = _triplets(job, asked)
@@ -190,25 +212,8 @@ def evaluate(
     return result
 
 
-@dataclass
-class _Job:
-    """What the tasks have in common; ``images`` counts those embedded."""
-
-    embedder: Embedder
-    whole: Catalogue
-    seed: int
-    quiet: bool
-    boxes: bool
-    images: int = field(default=0, init=False)
-
-    def embed(self, catalogue: Catalogue, raw: bool = False) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-        self.images = len(catalogue)
-        share = self.embedder.config.recipe.data.max_failed
-        return embed_catalogue(self.embedder, catalogue, share, self.quiet, self.boxes, raw)
-
-
 def _attributes(
-    job: _Job, protocol: AttributeProtocol, queries: QueryLists | Path | str | None, share: float
+    job: Job, protocol: AttributeProtocol, queries: QueryLists | Path | str | None, share: float
 ) -> tuple[RetrievalResult, str]:
     """Return the result, and whose definitions hold (``record.DEFINITIONS``)."""
     ours = job.embedder.attributes
@@ -243,7 +248,7 @@ def _attributes(
     return result, "listed values" if lists.values else "listed images"
 
 
-def _triplets(job: _Job, protocol: TripletProtocol) -> tuple[TripletsResult, str]:
+def _triplets(job: Job, protocol: TripletProtocol) -> tuple[TripletsResult, str]:
     """Return the result, and whose definitions hold: those of the distance that the model's paper has."""
     ours, distance = job.embedder.attributes, job.embedder.distance
     part = triplet_part(job.whole, protocol, ours)
@@ -262,47 +267,17 @@ def _triplets(job: _Job, protocol: TripletProtocol) -> tuple[TripletsResult, str
     return result, "euclidean triplets" if distance == "euclidean" else protocol.task
 
 
-def _items(job: _Job, protocol: ItemProtocol, distractors: Sequence[int]) -> ItemResult:
-    part = item_part(job.whole, protocol, job.embedder.config.recipe)
-    vectors, missing = job.embed(part.images)
-    result = instance_retrieval(
-        vectors.reshape(len(part.images), -1),
-        part.images,
-        protocol,
-        selection=part.selection,
-        missing=missing,
-        distractors=distractors,
-        seed=job.seed,
-    )
-    return replace(result, rows=part.rows[result.rows])
+def _check_task(embedder: Embedder, task: str) -> None:
+    """Refuse to ask a run of items about attributes."""
+    if embedder.items:
+        raise LapelError(
+            f"run {embedder.run} has one embedding of the item for each image and none of its attributes: it cannot be "
+            f"measured by {task}. Measure it by items (--task items, which is its default); the attributes that its "
+            "model predicts are measured beside. For retrieval by attribute, train an attribute model such as agman"
+        )
 
 
 def _refuse(task: str, **given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise LapelError(f"{name} was given, but the task {task!r} has none: leave it out, or name another task")
-
-
-def embed_catalogue(
-    embedder: Embedder,
-    catalogue: Catalogue,
-    max_failed: float = 0.05,
-    quiet: bool = False,
-    boxes: bool = True,
-    raw: bool = False,
-) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-    """Embed every image of a catalogue; without ``boxes`` whole pictures; ``raw`` is that of ``embed_paths``.
-
-    Returns:
-        vectors (N, A, D) float32, and (N,) bool: images that could not be read, whose vectors are zero.
-    """
-    vectors = np.zeros((len(catalogue), len(embedder.attributes), embedder.dim), np.float32)
-    missing = np.ones(len(catalogue), bool)
-    with bar("img", quiet) as progress:
-        task = progress.add_task("embedding", total=len(catalogue), note="")
-        crops = catalogue.boxes() if boxes else None
-        found = embedder.embed_paths(catalogue.paths(), crops, max_failed=max_failed, raw=raw)
-        for rows, part in found:
-            vectors[rows], missing[rows] = part, False
-            progress.update(task, completed=int(rows[-1]) + 1)
-    return vectors, missing

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lapel.errors import CatalogueError, unknown
 
 KS = (1, 10, 20, 30, 40, 50)
-CHOICES = {"match": ("item", "image"), "asked": ("image", "pair")}
+CHOICES = {"match": ("item", "image"), "asked": ("image", "pair"), "alone": ("miss", "skip")}
 """Settings of an ``ItemProtocol`` that are one of a few words."""
 
 
@@ -68,6 +68,8 @@ class ItemProtocol:
         ks: the K of Acc@K.
         headline: the K whose figure stands for the whole.
         groups: columns by which the queries' results are broken down.
+        alone: a query without a right image in the gallery is a ``miss`` (the benchmarks) or not asked (``skip``):
+            where each image is asked for the others of its item, an item of one image can only be missed.
     """
 
     query: Side = Side(("query",))
@@ -80,6 +82,7 @@ class ItemProtocol:
     ks: tuple[int, ...] = KS
     headline: int = 20
     groups: tuple[str, ...] = ()
+    alone: Literal["miss", "skip"] = "miss"
     task: Literal["items"] = "items"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -138,6 +139,20 @@ def test_a_single_image_of_an_item_is_hopeless_and_counts():
     assert result.to_dict()["overall"]["queries_without_relevant"] == 1
 
 
+def test_a_single_image_of_an_item_need_not_be_asked_but_distracts():
+    catalogue = catalogue_of([row("1"), row("3", "alone"), row("2"), row("2", "also alone")])
+    chosen = select(catalogue, replace(LEAVE_ONE_OUT, alone="skip"))
+    assert (chosen.query.tolist(), chosen.gallery.tolist()) == ([0, 2], [0, 1, 2, 3])
+    assert chosen.notes == {"queries_without_another_image": 2}
+    result = instance_retrieval(np.eye(4), catalogue, replace(LEAVE_ONE_OUT, alone="skip"))
+    every = instance_retrieval(np.eye(4), catalogue, LEAVE_ONE_OUT)
+    assert result.ranks.rank.tolist() == every.ranks.rank[[0, 2]].tolist()
+    assert result.ranks.candidates.tolist() == [3, 2]  # the same picture under another item is no candidate
+    assert (result.queries, result.gallery, result.hopeless) == (2, 4, 0)
+    with pytest.raises(CatalogueError, match=r"none of 2 queries has another image of its item .*alone 'miss'"):
+        select(catalogue_of([row("1"), row("2", "b")]), replace(LEAVE_ONE_OUT, alone="skip"))
+
+
 def test_images_without_item_are_not_asked_but_distract():
     catalogue = catalogue_of([row("1"), row("2", None), row("3")])
     result = instance_retrieval(np.ones((3, 2)), catalogue, LEAVE_ONE_OUT)
@@ -213,6 +228,7 @@ T, V = Side(("test",)), Side(("val",))
         (ItemProtocol(T, V, ks=(0, 5)), "at least one K"),
         (ItemProtocol(T, V, groups=("poes",)), "groups: unknown column 'poes'; did you mean 'pose'"),
         (ItemProtocol(T, T, relation="pairs", match="imgae"), "unknown setting match 'imgae'; did you mean 'image'"),
+        (ItemProtocol(T, T, alone="skipped"), "unknown setting alone 'skipped'; did you mean 'skip'"),
         (ItemProtocol(T, T, relation="pairs", asked="pairs"), "unknown setting asked 'pairs'; did you mean 'pair'"),
     ],
 )

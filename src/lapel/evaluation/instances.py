@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from lapel.errors import LapelError
 from lapel.evaluation import ranking
 from lapel.evaluation.metrics import LEVEL, Interval
+from lapel.evaluation.prediction import LandmarkResult, PredictionResult
 from lapel.evaluation.ranking import Ranks
+from lapel.evaluation.reranking import Rerank, reranked
 from lapel.evaluation.selection import Selection, coded, select
 
 if TYPE_CHECKING:
     from lapel.catalogue import Catalogue
     from lapel.protocol import ItemProtocol
 
-__all__ = ["GroupResult", "ItemResult", "Selection", "instance_retrieval", "select"]
+__all__ = ["GroupResult", "ItemResult", "Rerank", "Selection", "instance_retrieval", "select"]
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -76,6 +78,8 @@ class ItemResult:
         groups: column -> value -> the result of the queries with it, against the whole gallery.
         distractors: number of distractors -> expected Acc@K, one for each K.
         notes: what else was left out, counted.
+        tags: how well the model's attribute branch predicts, where it has one and the images are labelled.
+        landmarks: how well its localisation branch predicts, likewise.
     """
 
     ks: tuple[int, ...]
@@ -91,12 +95,15 @@ class ItemResult:
     groups: Mapping[str, Mapping[str, GroupResult]] = field(default_factory=dict)
     distractors: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    tags: PredictionResult | None = None
+    landmarks: LandmarkResult | None = None
 
     def to_dict(self, ranks: bool = False) -> dict[str, Any]:
         """Return it ready for JSON, in percent with 4 decimals; ``ranks`` adds each query's row and rank.
 
         Rank 0 stands for a query without a relevant image in the gallery.
         """
+        beside = {"tags": self.tags, "landmarks": self.landmarks}
         overall = GroupResult(self.queries, self.gallery, self.hopeless, self.accuracy, self.chance)
         curve = {
             str(size): {str(k): _percent(value) for k, value in zip(self.ks, found, strict=True)}
@@ -114,6 +121,7 @@ class ItemResult:
             },
             "distractors": curve,
             "notes": dict(self.notes),
+            **{name: found.to_dict() for name, found in beside.items() if found is not None},
             **({"query_rows": self.rows.tolist(), "ranks": self.ranks.rank.tolist()} if ranks else {}),
         }
 
@@ -130,6 +138,7 @@ def instance_retrieval(
     seed: int = 0,
     samples: int = 2000,
     chunk: int | None = None,
+    rerank: Rerank | None = None,
 ) -> ItemResult:
     """Measure Acc@K of the protocol's queries against its gallery.
 
@@ -145,16 +154,20 @@ def instance_retrieval(
         seed: of the bootstrap.
         samples: bootstrap samples (over queries) behind each interval.
         chunk: queries ranked at a time; changes memory, never the result.
+        rerank: a second look at the first candidates of each query.
 
-    Memory: that of ``ranking.first_relevant_ranks``; the vectors are not copied.
+    Memory: that of ``ranking.first_relevant_ranks`` (and of ``reranking.reranked``); the vectors are not copied.
 
     Raises:
         CatalogueError: the catalogue lacks what the protocol asks for.
-        LapelError: NaN in an embedding that takes part; no query or no gallery image has an embedding.
+        LapelError: NaN in an embedding that takes part; no query or no gallery image has an embedding; distractors of
+            what is re-ranked.
         ValueError: shapes do not fit.
     """
     if vectors.ndim != 2 or len(vectors) != len(catalogue):
         raise ValueError(f"expected vectors ({len(catalogue)}, D), found {vectors.shape}")
+    if rerank is not None and len(distractors):
+        raise LapelError("distractors are of one ranking: leave them out, or leave re-ranking out")
     chosen = select(catalogue, protocol) if selection is None else selection
     absent = np.zeros(len(catalogue), bool) if missing is None else np.asarray(missing, dtype=bool)
     if absent.shape != (len(catalogue),):
@@ -165,7 +178,7 @@ def instance_retrieval(
     if not len(chosen.query) or not len(chosen.gallery):
         left = f"{len(chosen.query)} queries and {len(chosen.gallery)} gallery images are left"
         raise LapelError(f"nothing to evaluate in catalogue {catalogue.name!r}: {left}, {len(gone)} have no embedding")
-    ranks = _ranks(vectors, chosen, distance, chunk)
+    ranks = _ranks(vectors, chosen, distance, chunk, rerank)
     hits, chances = ranking.accuracy_at(ranks, protocol.ks), ranking.chance_accuracy(ranks, protocol.ks)
 
     def result(queries: Array, gallery: int) -> GroupResult:
@@ -206,11 +219,11 @@ def instance_retrieval(
     )
 
 
-def _ranks(vectors: Array, chosen: Selection, distance: str, chunk: int | None) -> Ranks:
+def _ranks(vectors: Array, chosen: Selection, distance: str, chunk: int | None, rerank: Rerank | None) -> Ranks:
     """Rank each value of ``within`` in its own gallery, or all in one."""
 
     def ranked(part: Selection) -> Ranks:
-        return ranking.first_relevant_ranks(
+        found = ranking.first_relevant_ranks(
             vectors,
             vectors,
             part.relevance,
@@ -220,6 +233,7 @@ def _ranks(vectors: Array, chosen: Selection, distance: str, chunk: int | None) 
             query_rows=part.query,
             gallery_rows=part.gallery,
         )
+        return found if rerank is None else reranked(found, vectors, part, distance, rerank)
 
     if chosen.within is None:
         return ranked(chosen)

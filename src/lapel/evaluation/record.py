@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lapel.errors import LapelError
+from lapel.evaluation.exact import SCORES
 from lapel.evaluation.metrics import AP_DEFINITION, SCORE, TIE_RULE
 from lapel.files import atomic_write
 
@@ -30,6 +31,12 @@ class Definitions:
     tie_rule: str
 
 
+_AT_K = (
+    "Acc@K = share of queries with a relevant image among the first K of the gallery; a query without a relevant image "
+    "counts as a miss (where the protocol's 'alone' is not 'skip'); a query is never its own candidate; overall = mean "
+    "over all queries"
+)
+_GALLERY = "equal scores keep the order of the gallery in the catalogue (stable)"
 _LISTED = "equal scores keep the order in which the candidates are listed (stable)"
 DEFINITIONS = {
     "attributes": Definitions(AP_DEFINITION, SCORE, TIE_RULE),
@@ -57,12 +64,8 @@ DEFINITIONS = {
         "Euclidean distance d of the masked embeddings in float64, as the model's paper has it",
         "strict: equal distances are wrong",
     ),
-    "items": Definitions(
-        "Acc@K = share of queries with a relevant image among the first K of the gallery; a query without a relevant "
-        "image counts as a miss; a query is never its own candidate; overall = mean over all queries",
-        SCORE,
-        "equal scores keep the order of the gallery in the catalogue (stable)",
-    ),
+    "items": Definitions(_AT_K, SCORES["cosine"], _GALLERY),
+    "euclidean items": Definitions(_AT_K, SCORES["euclidean"], _GALLERY),
 }
 
 
@@ -89,7 +92,8 @@ def protocol_record(
         seed: of the query draw and the bootstrap.
         catalogue: name of the catalogue.
         task: whose definitions hold, one of ``DEFINITIONS``: that of a protocol, ``listed images`` and ``listed
-            values`` for attributes with given lists, or ``euclidean triplets`` where that is the model's distance.
+            values`` for attributes with given lists, or ``euclidean triplets`` and ``euclidean items`` where that is
+            the model's distance.
         command: the command line, by default this process's.
         **further: anything else worth knowing, as JSON values.
     """

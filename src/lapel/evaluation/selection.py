@@ -69,8 +69,9 @@ def select(catalogue: Catalogue, protocol: ItemProtocol) -> Selection:
     Without a relation the sides are rows by split and domain, and a hit is an image of the same item. With one, the
     pairs of the sides' splits say which images are asked and ranked, whatever their domain, and of which item they are.
     A query is never its own candidate: neither its row nor another row with the same image and box. A query without a
-    hit in the gallery stays. Left out and counted in ``notes``: queries without an item (or without a value of
-    ``within``), gallery images without a value of ``within``, pairs that name an image the catalogue lacks.
+    hit in the gallery stays, unless ``alone`` is ``skip``. Left out and counted in ``notes``: those skipped, queries
+    without an item (or without a value of ``within``), gallery images without a value of ``within``, pairs that name an
+    image the catalogue lacks.
 
     Raises:
         CatalogueError: no such split, domain, relation or column; no item; a side that is empty; a protocol that
@@ -84,7 +85,7 @@ def select(catalogue: Catalogue, protocol: ItemProtocol) -> Selection:
     for setting, (plain, *others) in CHOICES.items():
         if (value := getattr(protocol, setting)) not in (plain, *others):
             raise CatalogueError(f"{where}: {unknown(f'setting {setting}', value, CHOICES[setting])}")
-        if value != plain and not protocol.relation:
+        if value != plain and not protocol.relation and setting != "alone":
             raise CatalogueError(
                 f"{where}: {setting} {value!r} needs a relation of pairs; without one, {plain!r} holds"
             )
@@ -97,7 +98,18 @@ def select(catalogue: Catalogue, protocol: ItemProtocol) -> Selection:
     own = _same_picture(catalogue, chosen)
     if len(own.rows):
         chosen = replace(chosen, excluded=own, relevance=chosen.relevance.without(own, len(chosen.gallery)))
-    return chosen
+    return _skip_alone(chosen, where) if protocol.alone == "skip" else chosen
+
+
+def _skip_alone(chosen: Selection, where: str) -> Selection:
+    paired = chosen.relevance.counts > 0
+    if not paired.any():
+        raise CatalogueError(
+            f"{where}: none of {len(paired)} queries has another image of its item in the gallery to be found. Name "
+            "other splits for the gallery, or count such queries as misses (alone 'miss')"
+        )
+    notes = {**chosen.notes, **_counted(queries_without_another_image=int((~paired).sum()))}
+    return replace(chosen.keep(paired, np.ones(len(chosen.gallery), bool)), notes=notes)
 
 
 def coded(catalogue: Catalogue, column: str, role: str) -> tuple[Integers, Integers, tuple[str, ...]]:

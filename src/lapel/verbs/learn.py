@@ -74,18 +74,19 @@ class Train:
 class Evaluate:
     """Measure a run as its catalogue's protocol says: MAP per attribute, triplets told right, or Acc@K of items.
 
-    Every figure comes with its 95 % interval and with chance.
+    Every figure of retrieval comes with its 95 % interval and with chance. A run of an item model is measured by items,
+    and shows beside them how well it predicts attributes and landmarks, where the catalogue knows these.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The run folder that training left."""
     catalogue: Annotated[Path | None, hint("CATALOGUE: without it: the one the run was trained on")] = None
     """Measure on another catalogue."""
-    task: Annotated[str | None, hint("TASK: without it: the catalogue's own")] = None
+    task: Annotated[str | None, hint("TASK: without it: the catalogue's own, or what the run can")] = None
     """attributes, triplets or items."""
-    split: Annotated[str | None, hint("SPLIT: without it: the protocol's, as a rule test")] = None
-    """The split that is asked. Items of another split than the protocol's are sought there too, where the protocol's
-    gallery is some splits and not all."""
+    split: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SPLIT")] = ()
+    """The split that is asked, in place of the protocol's, as a rule test; several where the task is items. Items of
+    another split than the protocol's are sought there too, where the protocol's gallery is some splits and not all."""
     queries: Annotated[Path | None, hint("FILE: without it: the catalogue's lists, or a draw")] = None
     """A CSV or Parquet with the columns role (query or candidate), attribute, image and, if you like, value."""
     gallery: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="SPLIT")] = ()
@@ -94,6 +95,8 @@ class Evaluate:
     """Items: found is any image of the item, or the very image that a pair lists."""
     asked: Annotated[str | None, hint("image|pair: without it: the protocol's")] = None
     """Items: ask each image once, or once for each of its pairs."""
+    alone: Annotated[str | None, hint("miss|skip: without it: the protocol's")] = None
+    """Items: a query whose item has no image in the gallery is a miss, or is not asked."""
     within: Annotated[str | None, hint("COLUMN: without it: the protocol's")] = None
     """Items: rank only what has the query's value in this column, such as the category."""
     only: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="VALUE")] = ()
@@ -104,6 +107,8 @@ class Evaluate:
     """Items: the K of Acc@K."""
     distractors: Annotated[UseAppendAction[tuple[int, ...]], arg(metavar="N")] = ()
     """Items: also the accuracy to expect among N wrong images: what a figure owes to a small gallery."""
+    rerank: Annotated[int, arg(metavar="K")] = 0
+    """Items: look at the first K results again, where the run's model compares pairs of images (grnet_style)."""
     boxes: bool = True
     """Take whole pictures instead of their boxes."""
     json: Annotated[Path | None, hint("FILE: without it: only the table")] = None
@@ -125,7 +130,8 @@ class Evaluate:
         from lapel.evaluation.tables import print_result
 
         catalogue = catalogue_of(self.run, self.catalogue)
-        protocol = resolve_protocol(catalogue, self.task, **self._changes(resolve_protocol(catalogue, self.task)))
+        own = resolve_protocol(catalogue, self.task, run=self.run)
+        protocol = resolve_protocol(catalogue, self.task, run=self.run, **self._changes(own))
         result = evaluate(
             self.run,
             catalogue,
@@ -137,6 +143,7 @@ class Evaluate:
             protocol=protocol,
             boxes=self.boxes,
             distractors=self.distractors,
+            rerank=self.rerank,
         )
         print_result(result, protocol, name=self.run.name)
         where = [] if self.catalogue is None else ["--catalogue", str(self.catalogue)]
@@ -145,15 +152,20 @@ class Evaluate:
 
     def _changes(self, own: Protocol) -> dict[str, Any]:
         """Return what the options change in a protocol; what was not given stays."""
-        options = {"gallery": "gallery", "match": "match", "asked": "asked", "within": "within", "only": "only"}
+        options = {name: name for name in ("gallery", "match", "asked", "alone", "within", "only")}
         options |= {"groups": "by", "ks": "at"}
         changes = {name: getattr(self, name) for name in options if getattr(self, name)}
         if own.task != "items":
             if changes:
                 flags = ", ".join(f"--{options[name]}" for name in changes)
                 raise LapelError(f"{flags}: for items, but the task is {own.task}; leave it out, or add --task items")
-            return {} if self.split is None else {"split": self.split}
-        if self.split is None:
+            if len(self.split) > 1:
+                splits = ", ".join(self.split)
+                raise LapelError(
+                    f"--split names {splits}: {own.task} are measured on one split; items can be on several"
+                )
+            return {"split": self.split[0]} if self.split else {}
+        if not self.split:
             return changes
-        moved = own.gallery.splits and self.split not in own.query.splits
+        moved = own.gallery.splits and not set(self.split) <= set(own.query.splits)
         return {"query": self.split} | ({"gallery": self.split} if moved else {}) | changes
