@@ -19,6 +19,7 @@ class Hit:
     scores: dict[str, float]
     metadata: dict[str, object] = field(default_factory=dict)
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 HITS = [
@@ -50,14 +51,14 @@ def test_weights(options: list[str], weights: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["neckline=much"], "--attribute neckline=much: expected NAME or NAME=NUMBER, such as neckline=0.5"),
-        (["neckline="], "--attribute neckline=: expected NAME or NAME=NUMBER"),
-        (["neckline=1=2"], "--attribute neckline=1=2: expected NAME or NAME=NUMBER"),
-        (["=2"], "--attribute =2: expected NAME or NAME=NUMBER"),
+        (["neckline=much"], "weight 'neckline=much': expected NAME or NAME=NUMBER, such as neckline=0.5"),
+        (["neckline="], "weight 'neckline=': expected NAME or NAME=NUMBER"),
+        (["neckline=1=2"], "weight 'neckline=1=2': expected NAME or NAME=NUMBER"),
+        (["=2"], "weight '=2': expected NAME or NAME=NUMBER"),
         ([""], "expected NAME or NAME=NUMBER"),
-        (["neckline=nan"], "--attribute neckline=nan: expected NAME or NAME=NUMBER"),
-        (["neckline=-inf"], "--attribute neckline=-inf: expected NAME or NAME=NUMBER"),
-        (["a", "b", "a=2"], "--attribute a is given twice; give one weight per attribute"),
+        (["neckline=nan"], "weight 'neckline=nan': expected NAME or NAME=NUMBER"),
+        (["neckline=-inf"], "weight 'neckline=-inf': expected NAME or NAME=NUMBER"),
+        (["a", "b", "a=2"], "'a' is given twice; give one weight per attribute"),
     ],
 )
 def test_wrong_weights(options: list[str], message: str) -> None:
@@ -72,6 +73,17 @@ def test_hits_as_a_table(capsys: Shown) -> None:
     assert head.split() == ["rank", "score", "image", "item", "neckline", "pattern"]
     assert first.split() == ["1", "0.910", "photos/[red]", "1.jpg", "A1", "0.950", "0.870"]
     assert second.split() == ["2", "-0.500", "photos/2.jpg", "-0.500", "-0.500"]
+
+
+def test_grouped_hits_say_how_many_more_there_are(capsys: Shown) -> None:
+    hits = [Hit("1.jpg", "A1", 0.9, {"item": 0.9}, others=("2.jpg", "3.jpg")), Hit("4.jpg", "B2", 0.5, {"item": 0.5})]
+    print_hits(hits)
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["rank", "score", "image", "item", "more", "item"]
+    assert first.split() == ["1", "0.900", "1.jpg", "A1", "+2", "0.900"]
+    assert second.split() == ["2", "0.500", "4.jpg", "B2", "0.500"]
+    print_hits(hits, as_json=True)
+    assert [row["others"] for row in json.loads(capsys.readouterr().out)] == [["2.jpg", "3.jpg"], []]
 
 
 def test_a_long_path_is_not_broken_in_a_pipe(capsys: Shown) -> None:
@@ -91,6 +103,7 @@ def test_hits_as_json(capsys: Shown) -> None:
         "scores": {"neckline": 0.95, "pattern": 0.87},
         "metadata": {"price": 9.5},
         "labels": {"pattern": ["dot"]},
+        "others": [],
     }
     assert (second["rank"], second["item"]) == (2, None)
 

@@ -1,4 +1,4 @@
-"""A run as one ONNX file: images in, embeddings under all attributes out, checked against torch when it is written."""
+"""A run as one ONNX file: images in, embeddings out, checked against torch when it is written."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ TOLERANCE = 1e-4
 def export_onnx(embedder: Embedder, path: Path | str) -> None:
     """Write ``path``: input ``images`` (B, 3, H, W) float32, normalised; output ``embeddings`` (B, A, D), unit length.
 
+    Of an item run A is 1, its attribute ``item``; branches that only training and evaluation ask for are left out.
     Attributes, preprocessing and the run's fingerprint go into the file's metadata, so that it can be used alone.
 
     Raises:
@@ -33,9 +34,10 @@ def export_onnx(embedder: Embedder, path: Path | str) -> None:
     import onnxruntime
     import torch
     from torch import Tensor, nn
+    from torch.nn import functional
 
     class Whole(nn.Module):
-        """The model under all of its attributes."""
+        """The model under all of its attributes, or as its item."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -44,7 +46,10 @@ def export_onnx(embedder: Embedder, path: Path | str) -> None:
             self.register_buffer("numbers", torch.arange(len(embedder.attributes)))
 
         def forward(self, images: Tensor) -> Tensor:
-            vectors: Tensor = self.model.embed(self.model.features(images), self.numbers)
+            features = self.model.features(images)
+            if embedder.items:
+                return functional.normalize(self.model.embed(features), dim=1)[:, None]
+            vectors: Tensor = self.model.embed(features, self.numbers)
             return vectors
 
     pre = embedder.preprocessing

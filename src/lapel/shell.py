@@ -43,7 +43,7 @@ def message_of(error: LapelError | OSError) -> str:
 
 
 def parse_weights(attributes: Sequence[str]) -> dict[str, float]:
-    """Read ``NAME[=WEIGHT]`` options.
+    """Read the ``NAME[=WEIGHT]`` of ``--attribute`` and ``--like``.
 
     >>> parse_weights(["neckline", "sleeve_length=0.5"])
     {'neckline': 1.0, 'sleeve_length': 0.5}
@@ -59,9 +59,9 @@ def parse_weights(attributes: Sequence[str]) -> dict[str, float]:
         except ValueError:
             weight = math.nan
         if not name or not math.isfinite(weight):
-            raise SearchIndexError(f"--attribute {option}: expected NAME or NAME=NUMBER, such as neckline=0.5")
+            raise SearchIndexError(f"weight {option!r}: expected NAME or NAME=NUMBER, such as neckline=0.5")
         if name in weights:
-            raise SearchIndexError(f"--attribute {name} is given twice; give one weight per attribute")
+            raise SearchIndexError(f"{name!r} is given twice; give one weight per attribute")
         weights[name] = weight
     return weights
 
@@ -112,7 +112,10 @@ def wide_console() -> Console:
 
 
 def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
-    """Print hits, best first, as JSON or as a table: rank, score, image, item, cosine per attribute."""
+    """Print hits, best first, as JSON or as a table.
+
+    The table's columns: rank, score, image, item, further images of it where some were grouped, cosine per attribute.
+    """
     if as_json:
         rows = [
             {"rank": rank, **{f.name: getattr(hit, f.name) for f in fields(hit)}} for rank, hit in enumerate(hits, 1)
@@ -126,14 +129,16 @@ def print_hits(hits: Sequence[Hit], as_json: bool = False) -> None:
     from rich.text import Text
 
     names = list(hits[0].scores)
+    grouped = any(hit.others for hit in hits)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("rank", "score"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in ("image", "item"):
         table.add_column(title, overflow="fold")
-    for name in names:
+    for name in ("more",) * grouped + (*names,):
         table.add_column(Text(name), justify="right")
     for rank, hit in enumerate(hits, 1):
+        more = (f"+{len(hit.others)}" if hit.others else "",) * grouped
         scores = [f"{hit.scores[name]:.3f}" for name in names]
-        table.add_row(str(rank), f"{hit.score:.3f}", Text(hit.image), Text(hit.item or ""), *scores)
+        table.add_row(str(rank), f"{hit.score:.3f}", Text(hit.image), Text(hit.item or ""), *more, *scores)
     wide_console().print(table)

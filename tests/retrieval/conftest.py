@@ -35,7 +35,7 @@ def vectors_of(data: bytes, attributes: int = len(ATTRIBUTES), dim: int = DIM) -
 
 @dataclass
 class FakeEmbedder:
-    """Files that begin with ``bad`` or are missing cannot be read; ``crash_after`` batches it stops."""
+    """Files that begin with ``bad``, are ``refused`` or missing cannot be read; ``crash_after`` batches it stops."""
 
     run: Path
     fingerprint: str = "f" * 64
@@ -43,11 +43,15 @@ class FakeEmbedder:
     dim: int = DIM
     crash_after: int | None = None
     error: type[BaseException] = RuntimeError
+    refused: tuple[bytes, ...] = ()
     embedded: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    def vectors(self, data: bytes) -> np.ndarray:
+        return vectors_of(data, len(self.attributes), self.dim)
+
     def embed(self, images: Any) -> np.ndarray:
-        return np.stack([vectors_of(Path(image).read_bytes()) for image in images])
+        return np.stack([self.vectors(Path(image).read_bytes()) for image in images])
 
     def export(self, path: Path) -> None:
         raise LapelError("a fake cannot be exported")
@@ -60,12 +64,12 @@ class FakeEmbedder:
             rows, vectors = [], []
             for row in range(start, min(start + batch_size, len(paths))):
                 data = paths[row].read_bytes() if paths[row].is_file() else b"bad: no such file"
-                if data.startswith(b"bad"):
+                if data.startswith(b"bad") or data in self.refused:
                     self.failures.append(Failure(paths[row], data.decode()))
                 else:
                     box = b"" if boxes is None or boxes[row] is None else repr(tuple(boxes[row])).encode()
                     rows.append(row)
-                    vectors.append(vectors_of(data + box))
+                    vectors.append(self.vectors(data + box))
                     self.embedded.append(paths[row].name)
             if rows:
                 yield np.array(rows), np.stack(vectors)
@@ -106,17 +110,18 @@ class World:
             writer.writerows({"image": name, **cells} for name, cells in self.rows.items())
         return Catalogue.read(path, attributes=[name for name in ("colour",) if name in names])
 
-    def embedder(self, **changes: Any) -> FakeEmbedder:
-        run = self.root / "run"
+    def embedder(self, name: str = "run", **changes: Any) -> FakeEmbedder:
+        run = self.root / name
         run.mkdir(exist_ok=True)
         embedder = FakeEmbedder(run, **changes)
         header = json.dumps({"__metadata__": {"fingerprint": embedder.fingerprint}}).encode()
         (run / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
         return embedder
 
-    def index(self, embedder: FakeEmbedder | None = None, **options: Any) -> IndexReport:
+    def index(self, embedder: FakeEmbedder | list[FakeEmbedder] | None = None, **options: Any) -> IndexReport:
         options = {"quiet": True, "commit_rows": 8, **options}
-        return index_catalogue(self.catalogue(), embedder or self.embedder(), self.index_path, **options)
+        chosen = self.embedder() if embedder is None else embedder
+        return index_catalogue(self.catalogue(), chosen, self.index_path, **options)
 
     def open(self, **options: Any) -> Index:
         options.setdefault("encoder", self.embedder().embed)

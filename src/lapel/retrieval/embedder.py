@@ -1,15 +1,19 @@
-"""From a run and images to embeddings: the same preprocessing as in training, the trunk once per image."""
+"""From a run and images to embeddings: the same preprocessing as in training, the trunk once per image.
+
+A run of an item model is read like one of an attribute model with the one attribute ``item``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from lapel.errors import RunError, unknown
+from lapel.retrieval.layout import ITEM
 from lapel.runs import RunConfig, load_weights, read_config
 
 if TYPE_CHECKING:
@@ -17,18 +21,21 @@ if TYPE_CHECKING:
 
     from lapel.image_source import Failure, ImageSource
     from lapel.images import Box, ImageLike
-    from lapel.models import AttributeNetwork
+    from lapel.models.base import AttributeNetwork, ItemNetwork
 
 Vectors = npt.NDArray[np.float32]
 
 
 class Embedder:
-    """Embeds images under attributes.
+    """Embeds images under attributes, or as their items.
 
     Attributes:
         run: folder it was loaded from.
         config: the run's configuration.
-        attributes: attribute names in the order of axis A.
+        items: whether it is an item run: each image has one embedding, that of its item.
+        attributes: attribute names in the order of axis A; of an item run ``("item",)``.
+        gazes: what the maps of ``attention`` show: the attributes, or the branches of an item run's model.
+        tags: (attribute, value) of each tag that an item run predicts, in the order of the logits.
         dim: embedding size D.
         distance: how the model's paper compares raw vectors: ``cosine`` or ``euclidean``.
         fingerprint: SHA-256 over weights and settings; the same fingerprint, the same embeddings.
@@ -37,18 +44,27 @@ class Embedder:
     """
 
     def __init__(
-        self, model: AttributeNetwork, config: RunConfig, run: Path, fingerprint: str, device: str | None = None
+        self,
+        model: AttributeNetwork | ItemNetwork,
+        config: RunConfig,
+        run: Path,
+        fingerprint: str,
+        device: str | None = None,
     ) -> None:
         import torch
 
         from lapel.images import Preprocessing
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Which of the two contracts it obeys is the run's to say: ``items``.
+        self.model: Any = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.run = run
         self.fingerprint = fingerprint
-        self.attributes = tuple(config.attributes)
+        self.items = is_item_run(config)
+        self.attributes: tuple[str, ...] = (ITEM,) if self.items else tuple(config.attributes)
+        self.gazes: tuple[str, ...] = tuple(self.model.gazes) if self.items else self.attributes
+        self.tags: tuple[tuple[str, str], ...] = tuple((name, value) for name, value in config.model.get("tags", ()))
         self.dim = int(model.dim)
         self.distance: Literal["cosine", "euclidean"] = model.distance
         self.preprocessing = Preprocessing.from_dict(config.preprocessing)
@@ -75,19 +91,38 @@ class Embedder:
     def attention(self, images: Sequence[ImageLike], attributes: Sequence[str] | None = None) -> Vectors:
         """Where each attribute looks: (N, A, H, W) float32 over the prepared image, each map summing to 1.
 
+        Of an item run: where each of its branches looks, axis A being ``gazes``.
+
+        Args:
+            images: paths, bytes, PIL images or uint8 arrays (H, W, 3).
+            attributes: axis A, by default all of ``self.attributes``; not for item runs.
+
         Raises:
             ImageError: an image cannot be read, or it is one image and no list.
-            RunError: unknown attribute.
+            RunError: unknown attribute; attributes asked of an item run.
+        """
+        numbers, images = self._gaze_numbers(attributes), _listed(images)
+        maps = [self._attention(self._prepare([image]), numbers) for image in images]
+        return np.concatenate(maps) if maps else np.zeros((0, len(numbers), 0, 0), np.float32)
+
+    def heatmaps(self, images: Sequence[ImageLike]) -> Vectors | None:
+        """Where an item run takes each landmark to be: (N, P, h, w) float32 over the prepared image, of the last stack.
+
+        None where its model predicts none.
+
+        Raises:
+            ImageError: an image cannot be read, or it is one image and no list.
         """
         import torch
 
-        numbers, images = self._numbers(attributes), _listed(images)
-        maps = []
+        found = []
         with torch.inference_mode():
-            for image in images:
-                features = self.model.features(self._normalised(self._prepare([image])))
-                maps.append(self.model.attention(features, numbers).float().cpu().numpy())
-        return np.concatenate(maps) if maps else np.zeros((0, len(numbers), 0, 0), np.float32)
+            for image in _listed(images):
+                maps = self.model.heatmaps(self.model.features(self._normalised(self._prepare([image]))))
+                if maps is None:
+                    return None
+                found.append(_numpy(maps[:, -1]))
+        return np.concatenate(found) if found else None
 
     def embed_paths(
         self,
@@ -137,22 +172,18 @@ class Embedder:
 
         Raises:
             ImageError: more than ``max_failed`` of the files cannot be read.
-            RunError: unknown attribute.
+            RunError: unknown attribute; attributes asked of an item run.
         """
-        import torch
-
         from lapel.image_source import ImageSource
 
-        numbers = self._numbers(attributes)
+        numbers = self._gaze_numbers(attributes)
         source = ImageSource(paths, self.preprocessing, boxes, cache_bytes=0, max_failed=max_failed)
         self.failures = []
         for rows, images in source.batches(
             np.arange(at, min(at + batch_size, len(paths))) for at in range(0, len(paths), batch_size)
         ):
             if len(rows):
-                with torch.inference_mode():
-                    maps = self.model.attention(self.model.features(self._normalised(images)), numbers)
-                yield rows, maps.float().cpu().numpy()
+                yield rows, self._attention(images, numbers)
         self.failures = source.failures
 
     def export(self, path: Path | str) -> None:
@@ -170,6 +201,18 @@ class Embedder:
         chosen = self.attributes if attributes is None else attributes
         return torch.tensor([self.attributes.index(name) for name in chosen], dtype=torch.int64, device=self.device)
 
+    def _gaze_numbers(self, attributes: Sequence[str] | None) -> torch.Tensor:
+        import torch
+
+        if not self.items:
+            return self._numbers(attributes)
+        if attributes is not None:
+            raise RunError(
+                f"run {self.run.name} embeds items and looks with its branches ({', '.join(self.gazes)}), not by "
+                "attribute: ask for attention without attributes"
+            )
+        return torch.arange(len(self.gazes), device=self.device)
+
     def _prepare(self, images: Sequence[ImageLike]) -> torch.Tensor:
         import torch
 
@@ -186,12 +229,32 @@ class Embedder:
 
     def _embed(self, images: torch.Tensor, numbers: torch.Tensor, raw: bool = False) -> Vectors:
         import torch
+        from torch.nn import functional
 
         with torch.inference_mode():
-            embed = self.model.raw if raw else self.model.embed
-            vectors = embed(self.model.features(self._normalised(images)), numbers)
-        found: Vectors = vectors.float().cpu().numpy()
-        return found
+            features = self.model.features(self._normalised(images))
+            if self.items:
+                vectors = self.model.embed(features).float()[:, None][:, numbers]
+                vectors = vectors if raw else functional.normalize(vectors, dim=2)
+            else:
+                vectors = (self.model.raw if raw else self.model.embed)(features, numbers)
+        return _numpy(vectors)
+
+    def _attention(self, images: torch.Tensor, numbers: torch.Tensor) -> Vectors:
+        import torch
+
+        with torch.inference_mode():
+            features = self.model.features(self._normalised(images))
+            return _numpy(self.model.saliency(features) if self.items else self.model.attention(features, numbers))
+
+
+def is_item_run(config: RunConfig) -> bool:
+    """Whether a run's model embeds items, rather than attributes."""
+    return config.task == "items"
+
+
+def _numpy(tensor: torch.Tensor) -> Vectors:
+    return cast(Vectors, tensor.float().cpu().numpy())
 
 
 def _listed(images: Sequence[ImageLike]) -> Sequence[ImageLike]:
@@ -227,17 +290,17 @@ def from_tensors(
     Raises:
         RunError: the tensors are not of this model.
     """
-    from lapel.models import build
-
     spec = dict(config.model)
-    model = build(
-        spec["name"],
-        list(config.attributes),
-        spec["trunk"],
-        False,
-        trunk_options=spec["trunk_options"],
-        **spec["options"],
-    )
+    options = {"trunk_options": spec["trunk_options"], **spec["options"]}
+    model: AttributeNetwork | ItemNetwork
+    if is_item_run(config):
+        from lapel.models import build_item
+
+        model = build_item(spec["name"], len(spec["tags"]), spec["trunk"], False, **options)
+    else:
+        from lapel.models import build
+
+        model = build(spec["name"], list(config.attributes), spec["trunk"], False, **options)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

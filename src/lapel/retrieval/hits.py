@@ -30,8 +30,12 @@ class Hit(Entry):
 
     Attributes:
         score: sum over attributes of weight times cosine.
-        scores: cosine per attribute, also of those with weight zero.
+        scores: cosine per attribute, also of those with weight zero; a picture is not embedded by a run of which no
+            attribute weighs, so its attributes are left out.
+        others: ids of the further images of the same item that passed the filter, best first, where hits are grouped
+            by item.
     """
 
     score: float
     scores: dict[str, float]
+    others: tuple[str, ...] = ()

@@ -1,18 +1,20 @@
-"""An indexed catalogue, searched by any weighting of the model's attributes.
+"""An indexed catalogue, searched by any weighting of what its runs embed: attributes, the item, or both.
 
 One column holds the A unit vectors of a row one after the other, so for any weights w
 
     sum_a w_a cos(q_a, x_a) = < concat_a(w_a q_a), concat_a(x_a) >
 
-and weights live in the query alone: zero leaves an attribute out, a negative weight asks for less of it.
+and weights live in the query alone: zero leaves an attribute out, a negative weight asks for less of it. Vectors of
+different runs may differ in size; each counts by its cosine all the same. Where the item weighs, the images of one
+item become one hit.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapel.decoding import decode_array
-from lapel.errors import SearchIndexError, unknown
-from lapel.retrieval.encoder import QueryEncoder
-from lapel.retrieval.filter_tree import Kind
+from lapel.errors import SearchIndexError
+from lapel.retrieval.encoders import Encoder, Encoders
+from lapel.retrieval.filter_tree import And, Filter, In, Kind
 from lapel.retrieval.filters import parse
 from lapel.retrieval.hits import Entry, Hit
-from lapel.retrieval.layout import ENCODER, META, IndexRecord, columns_of
+from lapel.retrieval.layout import ITEM, META, IndexRecord, columns_of
+from lapel.retrieval.query import Asked, Doubles, Weights, unit, weigh
 from lapel.retrieval.rendering import mask
-from lapel.retrieval.snapshot import Snapshot, matrix
+from lapel.retrieval.snapshot import Blocks, Floats, Snapshot, split
 from lapel.retrieval.store import LanceStore, Store, state
 
-Weights: TypeAlias = Mapping[str, float] | None
-Floats: TypeAlias = npt.NDArray[np.float32]
-Doubles: TypeAlias = npt.NDArray[np.float64]
-Encoder = Callable[[Sequence[Any]], Floats]
 # Rounding in float32 may swap rows whose scores differ by less than this (per unit of weight): rows within
 # it of the last place are scored again in float64, and equal scores are ordered by id.
 ROUNDING = 1e-5
@@ -43,11 +42,9 @@ SPARE = 32  # rows an approximate index gives beyond those asked for, to be scor
 class Index:
     """A catalogue's vectors, opened for searching. It stays as it was when opened; see ``refresh``."""
 
-    def __init__(
-        self, folder: Path, record: IndexRecord, encoder: Encoder | None = None, run: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, record: IndexRecord, encoders: Encoders) -> None:
         self.folder, self.record = folder, record
-        self._encoder, self._run = encoder, run
+        self._encoders = encoders
         self._store: Store | None = None
         self._snapshot = Snapshot.open(folder, record)
         self._state = state(folder) if self._snapshot is None else self._snapshot.state
@@ -59,32 +56,38 @@ class Index:
         self._columns = columns_of(schema)
 
     @classmethod
-    def open(cls, path: Path | str, run: Path | str | None = None, encoder: Encoder | None = None) -> Index:
+    def open(
+        cls,
+        path: Path | str,
+        run: Path | str | Sequence[Path | str] | None = None,
+        encoder: Encoder | Sequence[Encoder] | None = None,
+    ) -> Index:
         """Open an index folder.
 
         Args:
             path: folder that ``lapel index`` wrote.
-            run: folder of the run, if it is no longer where it was at indexing.
-            encoder: takes images to (N, A, D) unit vectors, instead of loading the run on first use.
+            run: folder of the run, if it is no longer where it was at indexing; of several runs, those that moved.
+            encoder: takes images to (N, A, D) unit vectors, instead of loading the run on first use; of several
+                runs one for each, in the order of ``record.sources``.
 
         Raises:
             SearchIndexError: not an index, damaged, or ``run`` has other weights than the index's.
         """
         folder = Path(path)
         record = IndexRecord.read(folder)
-        if run is not None:
-            _same_weights(folder, record, Path(run))
-        return cls(folder, record, encoder, None if run is None else Path(run))
+        runs = [run] if isinstance(run, Path | str) else run or []
+        given = [encoder] if callable(encoder) else encoder or []
+        return cls(folder, record, Encoders(folder, record, [Path(each) for each in runs], given))
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Attributes that can be searched by, in the order of the vectors."""
+        """What can be searched by, in the order of the vectors: attributes, and ``item`` where an item run is in it."""
         return self.record.attributes
 
     @property
-    def dim(self) -> int:
-        """Numbers per attribute vector."""
-        return self.record.dim
+    def dims(self) -> tuple[int, ...]:
+        """Numbers of each attribute's vector."""
+        return self.record.dims
 
     @property
     def columns(self) -> dict[str, Kind]:
@@ -105,7 +108,8 @@ class Index:
         """Return the index as it is now: itself if nothing changed."""
         if not self.stale:
             return self
-        return type(self)(self.folder, IndexRecord.read(self.folder), self._encoder, self._run)
+        record = IndexRecord.read(self.folder)
+        return type(self)(self.folder, record, self._encoders.reopened(record))
 
     def __len__(self) -> int:
         return len(self._engine()) if self._snapshot is None else int(self._snapshot.rows.num_rows)
@@ -117,6 +121,7 @@ class Index:
         k: int = 10,
         where: str | None = None,
         box: Sequence[float] | None = None,
+        group: bool | None = None,
     ) -> list[Hit]:
         """Find the images most like ``image`` under the weighted attributes.
 
@@ -126,6 +131,8 @@ class Index:
             k: hits wanted; fewer come back if fewer pass the filter.
             where: filter (grammar: ``lapel.retrieval.filters``), applied before ranking.
             box: x1, y1, x2, y2 of the garment in pixels of the upright image; give it where the catalogue has boxes.
+            group: whether the images of one item make one hit, that of the best of them, with the others' ids in
+                ``Hit.others``; images without an item stand alone. None: where ``item`` weighs.
 
         Returns:
             Hits, best first; equal scores in order of id.
@@ -134,42 +141,60 @@ class Index:
             SearchIndexError: unknown attribute, weights all zero, bad k or filter, the run's weights changed.
             ImageError: the image cannot be read.
         """
-        self._check(weights, k, where)  # before the seconds that loading a model takes
-        return self.search_vector(self.encode(image, box), weights, k, where)
+        weighing = self._check(weights, k, where)  # before the seconds that loading a model takes
+        found = self._encoders(image if box is None else decode_array(image, box), weighing)
+        return self._search(unit(found, self.dims, weighing), weighing, k, where, group)
 
-    def search_id(self, image_id: str, weights: Weights = None, k: int = 10, where: str | None = None) -> list[Hit]:
+    def search_id(
+        self,
+        image_id: str,
+        weights: Weights = None,
+        k: int = 10,
+        where: str | None = None,
+        group: bool | None = None,
+    ) -> list[Hit]:
         """Find the images most like one of the index, which is itself left out; no model is needed."""
-        self._check(weights, k, where)
-        query = self.vectors(image_id)
-        hits = self.search_vector(query, weights, k + 1, where)
-        return [hit for hit in hits if hit.id != image_id][:k]
+        weighing = self._check(weights, k, where)
+        return self._search(unit(self.vectors(image_id), self.dims, weighing), weighing, k, where, group, image_id)
 
     def search_vector(
-        self, query: npt.ArrayLike, weights: Weights = None, k: int = 10, where: str | None = None
+        self,
+        query: npt.ArrayLike | Sequence[npt.ArrayLike],
+        weights: Weights = None,
+        k: int = 10,
+        where: str | None = None,
+        group: bool | None = None,
     ) -> list[Hit]:
-        """Find the images nearest to (A, D) numbers: one vector per attribute, of any length but 0."""
+        """Find the images nearest to A vectors of ``dims`` numbers: one per attribute, of any length but 0."""
         weighing = self._check(weights, k, where)
-        asked = self._unit(query)
+        return self._search(unit(query, self.dims, weighing), weighing, k, where, group)
+
+    def _search(
+        self, asked: Asked, weighing: Doubles, k: int, where: str | None, group: bool | None, without: str | None = None
+    ) -> list[Hit]:
+        """Rank exactly what the snapshot or the engine gives, leaving out the image ``without``."""
         tree = None if where is None else parse(where, self._columns.values())
-        if self._snapshot is None:
-            flat = (weighing[:, None] * asked).ravel().astype(np.float32)
-            rows = self._engine().nearest(flat, k + SPARE, tree)
-            vectors = matrix(rows["vector"], len(self.attributes), self.dim).swapaxes(0, 1)
-        else:
-            passing = None if tree is None else mask(tree, self._snapshot.rows)
-            chosen = self._candidates(asked, weighing, k, passing)
-            rows = self._snapshot.rows.take(pa.array(chosen))
-            vectors = self._snapshot.vectors[:, chosen]
+        names = self.attributes
+        grouped = (ITEM in names and weighing[names.index(ITEM)] != 0) if group is None else group
+        nearest = self._nearest if self._snapshot is None else self._compared
+        rows, vectors = nearest(asked, weighing, k, tree, grouped, without)
         # einsum adds up each row in the same order wherever it stands: equal vectors get equal scores.
-        pairs = zip(vectors, asked, strict=True)
-        cosines = np.stack([np.einsum("nd,d->n", block.astype(np.float64), q) for block, q in pairs])
-        totals = np.einsum("a,an->n", weighing, cosines)
-        ids = rows["id"].to_pylist()
-        best = sorted(range(len(ids)), key=lambda place: (-totals[place], ids[place]))[:k]
+        triples = zip(names, vectors, asked, strict=True)
+        cosines = {name: np.einsum("nd,d->n", b.astype(np.float64), q) for name, b, q in triples if q is not None}
+        weights = np.array([weight for weight, q in zip(weighing, asked, strict=True) if q is not None])
+        totals = np.einsum("a,an->n", weights, np.stack([*cosines.values()]))
+        ids, items = rows["id"].to_pylist(), rows[ITEM].to_pylist()
+        groups: dict[object, list[int]] = {}
+        for place in sorted(range(len(ids)), key=lambda place: (-totals[place], ids[place])):
+            alone = not grouped or items[place] is None
+            groups.setdefault(place if alone else items[place], []).append(place)
+        best = [*groups.values()][:k]
         hits = []
-        for place, entry in zip(best, self._entries(rows.take(pa.array(best, pa.int64()))), strict=True):
-            scores = dict(zip(self.attributes, cosines[:, place].tolist(), strict=True))
-            hits.append(Hit(**vars(entry), score=float(totals[place]), scores=scores))
+        for (place, *others), entry in zip(best, self._entries(rows, [each[0] for each in best]), strict=True):
+            scores = {name: float(found[place]) for name, found in cosines.items()}
+            hits.append(
+                Hit(**vars(entry), score=float(totals[place]), scores=scores, others=tuple(ids[o] for o in others))
+            )
         return hits
 
     def get(self, image_id: str) -> Entry:
@@ -178,47 +203,27 @@ class Index:
         Raises:
             SearchIndexError: there is none with this id.
         """
-        return self._entries(self._row(image_id))[0]
+        return self._entries(self._row(image_id), [0])[0]
 
-    def vectors(self, image_id: str) -> Floats:
-        """Return the (A, D) unit vectors of one image of the index."""
+    def vectors(self, image_id: str) -> Floats | Blocks:
+        """Return the unit vectors of one image of the index: (A, D), or A of ``dims`` numbers where those differ."""
         row = self._row(image_id)
         if self._snapshot is None:
-            return np.asarray(matrix(row["vector"], len(self.attributes), self.dim)[0])
+            return _one_array([block[0] for block in split(row["vector"], self.dims)])
         place = int(pc.index(self._snapshot.rows["id"], image_id).as_py())
-        return np.array(self._snapshot.vectors[:, place])
+        return _one_array([np.array(block[place]) for block in self._snapshot.vectors])
 
-    def encode(self, image: Any, box: Sequence[float] | None = None) -> Floats:
-        """Return the (A, D) unit vectors of a query image, or of its part in ``box``.
+    def encode(self, image: Any, box: Sequence[float] | None = None) -> Floats | Blocks:
+        """Return the unit vectors of a query image, or of its part in ``box``, in the form of ``vectors``.
 
-        The encoder stored with the index is loaded on first use, or the run where there is none.
+        The encoders stored with the index are loaded on first use, or the runs where there are none.
 
         Raises:
-            SearchIndexError: the run is gone, or has other weights than the index was built with.
+            SearchIndexError: a run is gone, or has other weights than the index was built with.
             ImageError: the image cannot be read, or the box is empty.
         """
-        if box is not None:
-            image = decode_array(image, box)
-        if self._encoder is None:
-            self._encoder = self._load()
-        found = np.asarray(self._encoder([image]), np.float32)
-        wanted = (1, len(self.attributes), self.dim)
-        if found.shape != wanted:
-            raise SearchIndexError(f"the encoder gave shape {found.shape}, the index needs {wanted}")
-        return np.asarray(found[0])
-
-    def _load(self) -> Encoder:
-        run = self._run or Path(self.record.run)
-        light = self.folder / ENCODER
-        if run.is_dir() or not light.is_file():
-            _same_weights(self.folder, self.record, run)  # from the file's header, before loading for seconds
-        if light.is_file():
-            encoder = QueryEncoder(light)
-            if encoder.fingerprint == self.record.fingerprint:
-                return encoder
-        from lapel.retrieval.embedder import load
-
-        return load(run).embed
+        every = self._encoders(image if box is None else decode_array(image, box), np.ones(len(self.attributes)))
+        return _one_array([found for found in every if found is not None])
 
     def _engine(self) -> Store:
         if self._store is None:
@@ -231,30 +236,22 @@ class Index:
             raise SearchIndexError(f"expected k as a whole number of at least 1, found {k!r}")
         if where is not None:
             parse(where, self._columns.values())
-        if weights is None:
-            return np.ones(len(self.attributes))
-        for name, weight in weights.items():
-            if name not in self.attributes:
-                raise SearchIndexError(unknown("attribute", name, self.attributes))
-            number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
-            if not number or not math.isfinite(weight):
-                raise SearchIndexError(f"expected the weight of {name!r} as a number, found {weight!r}")
-        weighing = np.array([weights.get(name, 0) for name in self.attributes], np.float64)
-        if not weighing.any():
-            raise SearchIndexError("every weight is zero, so nothing can be ranked: give one that is not")
-        return weighing
+        return weigh(weights, self.attributes)
 
-    def _unit(self, query: npt.ArrayLike) -> Doubles:
-        asked, wanted = np.asarray(query, np.float64), (len(self.attributes), self.dim)
-        if asked.shape != wanted:
-            raise SearchIndexError(f"expected a query of shape {wanted}, found {asked.shape}")
-        lengths = np.linalg.norm(asked, axis=1, keepdims=True)
-        if not np.isfinite(lengths).all() or (lengths == 0).any():
-            raise SearchIndexError("the query's vectors must be finite and not zero")
-        return np.asarray(asked / lengths)
+    def _compared(
+        self, asked: Asked, weighing: Doubles, k: int, tree: Filter | None, grouped: bool, without: str | None
+    ) -> tuple[pa.Table, Blocks]:
+        """Rows and vectors that may be among the k best, of the rows in memory; grouped: of the k best items."""
+        assert self._snapshot is not None
+        passing = None if tree is None else mask(tree, self._snapshot.rows)
+        if without is not None:
+            others = pc.not_equal(self._snapshot.rows["id"], without).to_numpy()
+            passing = others if passing is None else passing & others
+        chosen = self._candidates(asked, weighing, k, passing, grouped)
+        return self._snapshot.rows.take(pa.array(chosen)), tuple(block[chosen] for block in self._snapshot.vectors)
 
     def _candidates(
-        self, asked: Doubles, weighing: Doubles, k: int, passing: npt.NDArray[np.bool_] | None
+        self, asked: Asked, weighing: Doubles, k: int, passing: npt.NDArray[np.bool_] | None, grouped: bool
     ) -> npt.NDArray[np.int64]:
         """Row numbers of the k best in float32, and of those too close to the last place to tell."""
         assert self._snapshot is not None
@@ -264,13 +261,52 @@ class Index:
         few = len(rows) * 8 < count
         totals = np.zeros(len(rows), np.float32)
         for block, q, weight in zip(vectors, asked, weighing, strict=True):
-            if weight:
+            if weight and q is not None:
                 part = (weight * q).astype(np.float32)
                 totals += block[rows] @ part if few else (block @ part)[rows]
-        if len(rows) <= k:
+        best = totals
+        if grouped:
+            codes = self._items[rows]
+            best = np.full(self._items.max(initial=-1) + 1, -np.inf, np.float32)
+            np.maximum.at(best, codes, totals)
+        if np.count_nonzero(best > -np.inf) <= k:
             return rows
-        last = np.partition(totals, len(rows) - k)[len(rows) - k]
-        return np.asarray(rows[totals >= last - ROUNDING * np.abs(weighing).sum()])
+        last = np.partition(best, len(best) - k)[len(best) - k]
+        kept = best >= last - ROUNDING * np.abs(weighing).sum()
+        return np.asarray(rows[kept[codes] if grouped else kept])
+
+    @cached_property
+    def _items(self) -> npt.NDArray[np.int64]:
+        """Number of each row's item; a row without one has a number of its own."""
+        assert self._snapshot is not None
+        found = self._snapshot.rows[ITEM].combine_chunks().dictionary_encode()
+        codes = np.array(pc.fill_null(found.indices, -1), np.int64)
+        alone = np.flatnonzero(codes < 0)
+        codes[alone] = len(found.dictionary) + np.arange(len(alone))
+        return codes
+
+    def _nearest(
+        self, asked: Asked, weighing: Doubles, k: int, tree: Filter | None, grouped: bool, without: str | None
+    ) -> tuple[pa.Table, Blocks]:
+        """Rows and vectors that may be among the k best, as the engine finds them; grouped: of the k best items."""
+        triples = zip(weighing, asked, self.dims, strict=True)
+        flat = np.concatenate([np.zeros(dim) if q is None else weight * q for weight, q, dim in triples])
+        engine, limit = self._engine(), k + SPARE
+        while True:
+            rows = engine.nearest(flat.astype(np.float32), limit, tree)
+            whole = rows.num_rows < limit
+            rows = rows if without is None else rows.filter(pc.not_equal(rows["id"], without))
+            items = [item for item in pc.unique(rows[ITEM]).to_pylist() if item is not None] if grouped else []
+            alone = rows.filter(pc.is_null(rows[ITEM]))
+            if not grouped or whole or len(items) + alone.num_rows >= k + SPARE:
+                break
+            limit *= 4
+        if items:
+            same: Filter = In(self._columns[ITEM], tuple(items))
+            every = engine.read(rows.column_names, where=same if tree is None else And((tree, same)))
+            every = every if without is None else every.filter(pc.not_equal(every["id"], without))
+            rows = pa.concat_tables([alone, every.select(rows.column_names)])
+        return rows, split(rows["vector"], self.dims)
 
     def _row(self, image_id: str) -> pa.Table:
         if self._snapshot is None:
@@ -283,7 +319,8 @@ class Index:
             raise SearchIndexError(f"no image {image_id!r} in index {self.folder}{hint}")
         return row
 
-    def _entries(self, rows: pa.Table) -> list[Entry]:
+    def _entries(self, rows: pa.Table, places: Sequence[int]) -> list[Entry]:
+        rows = rows.take(pa.array(places, pa.int64()))
         root, entries = Path(self.record.root), []
         for row in rows.drop_columns(["vector"] if "vector" in rows.column_names else []).to_pylist():
             metadata: dict[str, object] = {}
@@ -293,27 +330,9 @@ class Index:
                     metadata[name] = row[column.field]
                 elif column.kind == "labels" and row[column.field]:
                     labels[name] = tuple(row[column.field])
-            entries.append(Entry(row["id"], str(root / row["image"]), row["item"], metadata, labels))
+            entries.append(Entry(row["id"], str(root / row["image"]), row[ITEM], metadata, labels))
         return entries
 
 
-def mismatch(folder: Path, record: IndexRecord, run: Path, fingerprint: str) -> str:
-    """Message for a run whose weights are not those of the index."""
-    return (
-        f"index {folder} was built with run {record.run} (weights {record.fingerprint[:12]}), but run {run} "
-        f"has other weights ({fingerprint[:12]}), and their vectors cannot be compared: use the run of the "
-        "index, or index into another folder"
-    )
-
-
-def _same_weights(folder: Path, record: IndexRecord, run: Path) -> None:
-    """Raise unless ``run`` is there and has the weights the index was built with."""
-    if not run.is_dir():
-        raise SearchIndexError(
-            f"index {folder} was built with run {record.run}; expected it at {run}, which is not there. "
-            "Say where the run is now: Index.open(path, run=FOLDER), or --run FOLDER"
-        )
-    from lapel.runs import stored_fingerprint  # not needed to search by id
-
-    if (found := stored_fingerprint(run)) != record.fingerprint:
-        raise SearchIndexError(mismatch(folder, record, run, found))
+def _one_array(vectors: Sequence[Floats]) -> Floats | Blocks:
+    return np.stack(vectors) if len({len(each) for each in vectors}) == 1 else tuple(vectors)

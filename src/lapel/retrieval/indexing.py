@@ -1,25 +1,28 @@
-"""From a catalogue to an index: embed what is new or changed, drop what is gone, leave the rest alone."""
+"""From a catalogue to an index: embed what is new or changed, drop what is gone, leave the rest alone.
+
+An index has the vectors of the runs it was made with, and a row has those of all of them or is not there. Another set
+of runs is another index folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lapel.catalogue import Catalogue
-from lapel.errors import ImageError, LapelError, SearchIndexError
-from lapel.progress import bar
+from lapel.errors import LapelError, SearchIndexError
 from lapel.retrieval import snapshot
+from lapel.retrieval.bulk import Limits, column, embedded
 from lapel.retrieval.encoder import QueryEncoder
-from lapel.retrieval.index import mismatch
-from lapel.retrieval.layout import ENCODER, EXACT_BELOW, LOCK, RECORD, IndexRecord
+from lapel.retrieval.encoders import mismatch
+from lapel.retrieval.layout import EXACT_BELOW, LOCK, RECORD, IndexRecord, Source, encoder_path
 from lapel.retrieval.rows import content_hashes, row_ids, row_table
 from lapel.retrieval.store import LanceStore, Store, state
 
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from lapel.image_source import Failure
     from lapel.retrieval.embedder import Embedder
 
-Vectors = npt.NDArray[np.float32]
 # A commit costs a file and a version: a thousand rows keep both few, and lose little work to an interruption.
 COMMIT_ROWS = 1000
 
@@ -43,7 +45,7 @@ class IndexReport:
         removed: gone from the catalogue, or no longer readable.
         unchanged: left alone.
         skipped: unreadable, with the reason.
-        encoder: why no query encoder could be written, or "".
+        encoder: why a query encoder could not be written, or "".
     """
 
     added: int = 0
@@ -57,7 +59,7 @@ class IndexReport:
 
 def index_catalogue(
     catalogue: Catalogue,
-    embedder: Embedder,
+    embedder: Embedder | Sequence[Embedder],
     path: Path | str,
     max_failed: float = 0.05,
     quiet: bool = False,
@@ -71,7 +73,8 @@ def index_catalogue(
 
     Args:
         catalogue: what to index, all splits.
-        embedder: the run to embed with; an index has vectors of one run only.
+        embedder: the run to embed with, or several, of which no two embed an attribute of the same name; an index
+            keeps the runs it was made with.
         path: the index folder.
         max_failed: share of the catalogue's images that may be unreadable (one image always may, unless it
             is 0).
@@ -80,24 +83,26 @@ def index_catalogue(
         commit_rows: images per commit.
 
     Raises:
-        SearchIndexError: the folder holds something else, the vectors of another run or another catalogue;
-            another process is indexing into it; an image is listed twice.
+        SearchIndexError: the folder holds something else, the vectors of other runs or another catalogue;
+            another process is indexing into it; an image is listed twice; two runs embed the same.
         ImageError: more than ``max_failed`` of the images cannot be read.
         LapelError: the disk is full; what was committed stays.
     """
     folder = Path(path)
     if not 0 <= max_failed <= 1:
         raise SearchIndexError(f"max_failed is a share from 0 to 1, found {max_failed}")
-    _existing(folder, embedder)
+    embedders = [embedder] if not isinstance(embedder, Sequence) else list(embedder)
+    _distinct(embedders)
+    _existing(folder, embedders)
     ids = row_ids(catalogue)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_writer(folder):
-        old = _existing(folder, embedder)  # again: another process may have written until now
+        old = _existing(folder, embedders)  # again: another process may have written until now
+        if old is not None:  # the order of the vectors is the index's, whatever the runs are given in
+            places = [source.fingerprint for source in old.sources]
+            embedders.sort(key=lambda one: places.index(one.fingerprint))
         record = IndexRecord(
-            run=str(Path(embedder.run).resolve()),
-            fingerprint=embedder.fingerprint,
-            attributes=tuple(embedder.attributes),
-            dim=embedder.dim,
+            sources=tuple(_source(one) for one in embedders),
             catalogue=catalogue.name,
             root=str(catalogue.root.resolve()),
             exact_below=exact_below,
@@ -113,8 +118,8 @@ def index_catalogue(
         schema = rows.schema.append(pa.field("hash", pa.string())).append(pa.field("vector", vector))
         store = LanceStore.create(folder, schema)
         store.reshape(schema)
-        limits = _Limits(allowed, commit_rows, quiet)
-        report = _bring(store, rows, hashes, catalogue, embedder, limits, lambda: record.write(folder))
+        limits = Limits(allowed, commit_rows, quiet)
+        report = _bring(store, rows, hashes, catalogue, embedders, limits, lambda: record.write(folder))
         final = replace(record, complete=True, count=len(store))
         small = final.count <= exact_below
         shown = snapshot.Snapshot.open(folder, final) if small else None
@@ -123,15 +128,15 @@ def index_catalogue(
         if touched or unfinished or (small and shown is None):
             store.tidy(approximate=not small)
             snapshot.write(folder, store, final) if small else snapshot.remove(folder)
-        report.encoder = _write_encoder(folder, embedder)
+        failed = (_write_encoder(encoder_path(folder, number), one) for number, one in enumerate(embedders))
+        report.encoder = "; ".join(filter(None, failed))
         if IndexRecord.read(folder) != final:
             final.write(folder)
     return report
 
 
-def _write_encoder(folder: Path, embedder: Embedder) -> str:
-    """Leave the model as ONNX beside the table, for searches that do not wait for torch; return why not, or ""."""
-    path = folder / ENCODER
+def _write_encoder(path: Path, embedder: Embedder) -> str:
+    """Leave a model as ONNX beside the table, for searches that do not wait for torch; return why not, or ""."""
     if path.is_file():
         with contextlib.suppress(SearchIndexError):
             if QueryEncoder(path).fingerprint == embedder.fingerprint:
@@ -144,20 +149,13 @@ def _write_encoder(folder: Path, embedder: Embedder) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Limits:
-    allowed: int  # unreadable images
-    commit_rows: int
-    quiet: bool
-
-
 def _bring(
     store: Store,
     rows: pa.Table,
     hashes: list[str | None],
     catalogue: Catalogue,
-    embedder: Embedder,
-    limits: _Limits,
+    embedders: Sequence[Embedder],
+    limits: Limits,
     begin: Callable[[], None],
 ) -> IndexReport:
     """Make the store's rows those of the catalogue, calling ``begin`` first if there is anything to do."""
@@ -171,6 +169,7 @@ def _bring(
             left[place] = None
         elif known[name][1] != row_hashes[place]:
             update.append(place)
+    dims = [one.dim for one in embedders for _ in one.attributes]
     report = IndexReport(updated=len(update), unchanged=len(ids) - len(left) - len(update))
 
     if update or left or not known.keys() <= set(ids):
@@ -180,11 +179,11 @@ def _bring(
         stored = store.read(["id", "vector"], part["id"].to_pylist())
         order = pc.index_in(part["id"], stored["id"].combine_chunks())
         store.upsert(part.append_column("vector", stored.take(order)["vector"]))
-    for places, vectors, failures in _embedded(catalogue, list(left), embedder, limits):
+    for places, vectors, failures in embedded(catalogue, list(left), embedders, limits):
         report.skipped = failures
         if places:
             part = rows.take(pa.array(places))
-            store.upsert(part.append_column("vector", _column(vectors, part["image"])))
+            store.upsert(part.append_column("vector", column(vectors, part["image"], dims)))
         changed = sum(ids[place] in known for place in places)
         report.changed += changed
         report.added += len(places) - changed
@@ -199,55 +198,25 @@ def _bring(
     return report
 
 
-def _embedded(
-    catalogue: Catalogue, places: Sequence[int], embedder: Embedder, limits: _Limits
-) -> Iterator[tuple[list[int], Vectors, list[Failure]]]:
-    """Embed the given rows: yields (places, (n, A, D) vectors, failures so far), a commit at a time."""
-    if not places:
-        return
-    paths, boxes = catalogue.paths(), catalogue.boxes()
-    done: list[int] = []
-    vectors: list[Vectors] = []
-    with bar("img", limits.quiet) as progress:
-        task = progress.add_task("embedding", total=len(places), note="")
-        batches = embedder.embed_paths([paths[p] for p in places], [boxes[p] for p in places], max_failed=1.0)
-        try:
-            for rows, found in batches:
-                done += [places[int(row)] for row in rows]
-                vectors.append(found)
-                skipped = len(embedder.failures)
-                progress.update(task, advance=len(rows), note=f"{skipped} skipped" if skipped else "")
-                _refuse_many(embedder.failures, limits.allowed, len(paths))
-                if len(done) >= limits.commit_rows:
-                    yield done, np.concatenate(vectors), list(embedder.failures)
-                    done, vectors = [], []
-        except KeyboardInterrupt:
-            if done:  # what is embedded need not be embedded again
-                yield done, np.concatenate(vectors), list(embedder.failures)
-            raise
-    _refuse_many(embedder.failures, limits.allowed, len(paths))
-    yield done, np.concatenate(vectors) if done else np.zeros((0, 1, 1), np.float32), list(embedder.failures)
+def _source(embedder: Embedder) -> Source:
+    run = str(Path(embedder.run).resolve())
+    return Source(run, embedder.fingerprint, tuple(embedder.attributes), int(embedder.dim))
 
 
-def _column(vectors: Vectors, images: pa.ChunkedArray) -> pa.Array:
-    """(N, A, D) vectors as the table's column."""
-    flat = vectors.reshape(len(vectors), -1)
-    if not np.isfinite(flat).all():
-        image = images[int(np.flatnonzero(~np.isfinite(flat).all(1))[0])].as_py()
-        raise SearchIndexError(f"the model gives NaN or infinity for {image}; nothing of this batch was written")
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16).ravel()), flat.shape[1])
-
-
-def _refuse_many(failures: Sequence[Failure], allowed: int, total: int) -> None:
-    if len(failures) > allowed:
-        listed = "".join(f"\n  {failure.path}: {failure.reason}" for failure in failures[:5])
-        raise ImageError(
-            f"{len(failures)} of {total} images cannot be read, more than the {allowed} allowed (max_failed)."
-            f" The first:{listed}"
+def _distinct(embedders: Sequence[Embedder]) -> None:
+    """Raise unless there is a run, and each attribute is embedded by one run only."""
+    if not embedders:
+        raise SearchIndexError("an index needs at least one run to embed with")
+    twice = [name for name, n in Counter(name for one in embedders for name in one.attributes).items() if n > 1]
+    if twice:
+        runs = ", ".join(str(one.run) for one in embedders if twice[0] in one.attributes)
+        raise SearchIndexError(
+            f"runs {runs} all embed {', '.join(map(repr, twice))}, and a search could not say which is meant: "
+            "give each an index folder of its own"
         )
 
 
-def _existing(folder: Path, embedder: Embedder) -> IndexRecord | None:
+def _existing(folder: Path, embedders: Sequence[Embedder]) -> IndexRecord | None:
     """Return the record of the index at ``folder``; None if there is nothing yet."""
     if folder.exists() and not folder.is_dir():
         raise SearchIndexError(f"{folder} is a file; expected a folder for the index")
@@ -259,12 +228,20 @@ def _existing(folder: Path, embedder: Embedder) -> IndexRecord | None:
             )
         return None
     record = IndexRecord.read(folder)
-    if record.fingerprint != embedder.fingerprint:
-        raise SearchIndexError(mismatch(folder, record, Path(embedder.run), embedder.fingerprint))
-    if record.attributes != tuple(embedder.attributes) or record.dim != embedder.dim:
+    known = {source.fingerprint: source for source in record.sources}
+    for one in embedders:
+        source = known.pop(one.fingerprint, None)
+        if source is None:
+            raise SearchIndexError(mismatch(folder, record.sources, one.run, one.fingerprint))
+        if (source.attributes, source.dim) != (tuple(one.attributes), one.dim):
+            raise SearchIndexError(
+                f"{folder} holds {len(source.attributes)} attributes of {source.dim} numbers, the run gives "
+                f"{len(one.attributes)} of {one.dim}: index into another folder"
+            )
+    if known:
         raise SearchIndexError(
-            f"{folder} holds {len(record.attributes)} attributes of {record.dim} numbers, the run gives "
-            f"{len(embedder.attributes)} of {embedder.dim}: index into another folder"
+            f"index {folder} has vectors of run {', '.join(source.run for source in known.values())} too, and a row "
+            "has those of all its runs: give --run for each, or index into another folder"
         )
     return record
 

@@ -3,15 +3,16 @@
 ::
 
     INDEX/
-      index.json              which run and catalogue, attributes, sizes (this module)
+      index.json              which runs and catalogue, attributes, sizes (this module)
       images.lance/           the table (store.py)
       snapshot.json, .npy, .arrow   the same rows laid out for exact search without an engine (snapshot.py)
-      query.onnx              the run's model, for embedding query images without torch (encoder.py)
+      query.onnx              the run's model, for embedding query images without torch (encoder.py);
+                              of a second run query-2.onnx, and so on
 
 Table columns: ``id`` (the image path, with its box where one image has several), ``hash`` (of what the
 vectors depend on), ``row_hash`` (of the rest), ``image``, ``item``, ``split``, ``domain``, ``meta_NAME`` per
-metadata column, ``label_NAME`` (list of text) per attribute of the catalogue, and ``vector``: the A unit
-vectors of D numbers one after the other, float16.
+metadata column, ``label_NAME`` (list of text) per attribute of the catalogue, and ``vector``: the unit vectors
+of all attributes of all runs one after the other, float16. Those of one run have one size, runs may differ.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -31,13 +34,31 @@ from lapel.files import atomic_write
 from lapel.retrieval.filter_tree import Column, Kind
 
 FORMAT = "lapel-index"
-VERSION = 1
+VERSION = 2
+READS = (1, VERSION)  # version 1 knew one run, told by the fields of ``Source`` in the record itself
 EXACT_BELOW = 100_000
 RECORD = "index.json"
 LOCK = ".lock"
-ENCODER = "query.onnx"
 FIXED = ("image", "item", "split", "domain")
 META, LABEL = "meta_", "label_"
+ITEM = "item"  # the one attribute of an item run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run that gave an index its vectors, or some of them.
+
+    Attributes:
+        run: its folder.
+        fingerprint: SHA-256 over its weights and the settings that decide an embedding.
+        attributes: what it embeds, in the order of the vectors; an item run: ``item``.
+        dim: numbers per vector.
+    """
+
+    run: str
+    fingerprint: str
+    attributes: tuple[str, ...]
+    dim: int
 
 
 @dataclass(frozen=True)
@@ -45,10 +66,7 @@ class IndexRecord:
     """The record of an index, ``index.json``.
 
     Attributes:
-        run: folder of the run the vectors come from.
-        fingerprint: of that run: SHA-256 over its weights and the settings that decide an embedding.
-        attributes: attributes of the model, in the order of the vectors.
-        dim: numbers per attribute vector.
+        sources: the runs the vectors come from, in the order of the vectors.
         catalogue: name of the catalogue.
         root: folder that relative image paths start from.
         exact_below: up to this many rows are searched exactly, more with an approximate index.
@@ -56,23 +74,36 @@ class IndexRecord:
         count: rows at that time.
     """
 
-    run: str
-    fingerprint: str
-    attributes: tuple[str, ...]
-    dim: int
+    sources: tuple[Source, ...]
     catalogue: str
     root: str
     exact_below: int = EXACT_BELOW
     complete: bool = False
     count: int = 0
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Attributes of all runs, in the order of the vectors."""
+        return tuple(name for source in self.sources for name in source.attributes)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Numbers of each attribute's vector."""
+        return tuple(source.dim for source in self.sources for _ in source.attributes)
+
+    @property
+    def width(self) -> int:
+        """Numbers per row."""
+        return sum(self.dims)
+
     def write(self, folder: Path) -> None:
         """Write ``index.json`` in one step.
 
         Paths are kept absolute and relative to the folder, so that all may move together.
         """
-        relative = {f"{key}_relative": os.path.relpath(getattr(self, key), folder.resolve()) for key in ("run", "root")}
-        data = {"format": FORMAT, "version": VERSION, **asdict(self), **relative}
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        for part, key in ((data, "root"), *((source, "run") for source in data["sources"])):
+            part[f"{key}_relative"] = os.path.relpath(part[key], folder.resolve())
         atomic_write(folder / RECORD, json.dumps(data, indent=2) + "\n")
 
     @classmethod
@@ -96,27 +127,38 @@ class IndexRecord:
             raise SearchIndexError(
                 f'{path} was not written by Lapel (expected "format": "{FORMAT}"): give an index folder'
             )
-        if data.get("version") != VERSION:
+        if data.get("version") not in READS:
             raise SearchIndexError(
-                f"{path} has format version {data.get('version')!r}, this Lapel reads {VERSION}: "
+                f"{path} has format version {data.get('version')!r}, this Lapel reads {READS[0]} to {READS[-1]}: "
                 "index into a new folder"
             )
         try:
-            record = cls(**{field.name: data[field.name] for field in fields(cls)})
-            record = replace(record, attributes=tuple(map(str, record.attributes)), dim=int(record.dim))
+            told = [data] if data["version"] == 1 else data["sources"]
+            sources = tuple(
+                Source(
+                    _whereabouts(folder, one, "run"),
+                    one["fingerprint"],
+                    tuple(map(str, one["attributes"])),
+                    int(one["dim"]),
+                )
+                for one in told
+            )
+            rest = {field.name: data[field.name] for field in fields(cls) if field.name not in ("sources", "root")}
+            return cls(sources, root=_whereabouts(folder, data, "root"), **rest)
         except (KeyError, TypeError, ValueError) as error:
             raise SearchIndexError(f"{path} is altered or incomplete ({error!r}); index into a new folder") from error
-        moved = {}
-        for key in ("run", "root"):
-            beside = folder.resolve() / str(data.get(f"{key}_relative", ""))
-            if not _is_there(Path(getattr(record, key))) and _is_there(beside):
-                moved[key] = str(beside.resolve())
-        return replace(record, **moved)  # type: ignore[arg-type]  # both are text
 
-    @property
-    def width(self) -> int:
-        """Numbers per row: attributes times dim."""
-        return len(self.attributes) * self.dim
+
+def encoder_path(folder: Path, number: int) -> Path:
+    """Where an index keeps the query encoder of its run ``number``, from 0."""
+    return folder / ("query.onnx" if number == 0 else f"query-{number + 1}.onnx")
+
+
+def _whereabouts(folder: Path, data: Mapping[str, Any], key: str) -> str:
+    """Path ``key`` of a record: as written or, where that is gone, as it lies from the index folder."""
+    beside = folder.resolve() / str(data.get(f"{key}_relative", ""))
+    moved = not _is_there(Path(data[key])) and _is_there(beside)
+    return str(beside.resolve()) if moved else str(data[key])
 
 
 def _is_there(path: Path) -> bool:

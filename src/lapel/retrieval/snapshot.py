@@ -1,18 +1,18 @@
 """The rows of an index laid out for exact search: read without the engine, whose import alone takes seconds.
 
-``snapshot.json`` names the table version it was made from and two files: ``.npy``, the vectors as (A, N, D)
-float32, so that a query on one attribute touches only that attribute's block; ``.arrow``, all other columns.
-Rows are sorted by id. The files are mapped, not read; the json is replaced last, so a reader never sees two
-halves.
+``snapshot.json`` names the table version it was made from and two files: ``.npy``, one block of (N, D) float32 after
+the other, one per attribute, so that a query on one attribute touches only that attribute's block; ``.arrow``, all
+other columns. Rows are sorted by id. The files are mapped, not read; the json is replaced last, so a reader never sees
+two halves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from lapel.retrieval.store import Store, state
 POINTER = "snapshot.json"
 FORMAT = "lapel-snapshot-1"
 Floats = npt.NDArray[np.float32]
+Blocks = tuple[Floats, ...]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Snapshot:
 
     Attributes:
         rows: (N) every column of the table but ``vector``.
-        vectors: (A, N, D) float32.
+        vectors: per attribute (N, D) float32.
         state: the table version it shows.
     """
 
     rows: pa.Table
-    vectors: Floats
+    vectors: Blocks
     state: str | None
 
     @classmethod
@@ -53,19 +54,19 @@ class Snapshot:
                 pointer = json.loads((folder / POINTER).read_text("utf-8"))
                 if pointer["format"] != FORMAT or pointer["state"] != state(folder):
                     return None
-                vectors = np.load(folder / pointer["vectors"], mmap_mode="r", allow_pickle=False)
+                flat = np.load(folder / pointer["vectors"], mmap_mode="r", allow_pickle=False)
                 with pa.memory_map(str(folder / pointer["rows"])) as source:
                     rows = pa.ipc.open_file(source).read_all()
-                wanted = (len(record.attributes), rows.num_rows, record.dim)
-                if vectors.shape == wanted and vectors.dtype == np.float32:
-                    return cls(rows, vectors, pointer["state"])
+                if flat.size == rows.num_rows * record.width and flat.dtype == np.float32:
+                    # Earlier versions wrote (A, N, D): the same numbers in the same order.
+                    return cls(rows, blocks(flat.reshape(-1), rows.num_rows, record.dims), pointer["state"])
         return None
 
     @classmethod
     def load(cls, store: Store, record: IndexRecord, shown: str | None) -> Snapshot:
-        """Read the rows from the engine into memory: N x A x D x 4 bytes."""
+        """Read the rows from the engine into memory: 4 bytes per number."""
         rows, places = _sorted(store)
-        vectors = np.empty((len(record.attributes), rows.num_rows, record.dim), np.float32)
+        vectors = blocks(np.empty(rows.num_rows * record.width, np.float32), rows.num_rows, record.dims)
         _fill(store, places, vectors)
         return cls(rows, vectors, shown)
 
@@ -81,9 +82,9 @@ def write(folder: Path, store: Store, record: IndexRecord) -> None:
     matrix_path, rows_path = folder / f"{name}.npy", folder / f"{name}.arrow"
     rows, places = _sorted(store)
     try:
-        vectors = _allocate(matrix_path, (len(record.attributes), rows.num_rows, record.dim))
-        _fill(store, places, vectors)
-        vectors.flush()
+        flat = _allocate(matrix_path, rows.num_rows * record.width)
+        _fill(store, places, blocks(flat, rows.num_rows, record.dims))
+        flat.flush()
         with pa.OSFile(str(rows_path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
             writer.write_table(rows)
         pointer = {"format": FORMAT, "state": shown, "vectors": matrix_path.name, "rows": rows_path.name}
@@ -114,36 +115,43 @@ def _sorted(store: Store) -> tuple[pa.Table, dict[str, int]]:
     return rows, {name: place for place, name in enumerate(ids[order])}
 
 
-def _fill(store: Store, order: dict[str, int], vectors: npt.NDArray[Any]) -> None:
+def _fill(store: Store, order: dict[str, int], vectors: Blocks) -> None:
     """Put every row's vectors in its place, batch by batch."""
-    attributes, _, dim = vectors.shape
+    dims = tuple(block.shape[1] for block in vectors)
     for batch in store.batches(["id", "vector"]):
         places = [order[name] for name in batch.column("id").to_pylist()]
-        vectors[:, places] = matrix(batch.column("vector"), attributes, dim).swapaxes(0, 1)
+        for block, found in zip(vectors, split(batch.column("vector"), dims), strict=True):
+            block[places] = found
 
 
-def _allocate(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.float32]]:
-    """Make a .npy file of float32 and map it.
+def _allocate(path: Path, count: int) -> np.memmap[Any, np.dtype[np.float32]]:
+    """Make a .npy file of ``count`` float32 and map it.
 
     Its space is claimed first: writing to a mapped file that the full disk cannot hold would kill the
     process.
     """
     with path.open("wb") as stream:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (count,)}
         np.lib.format.write_array_header_1_0(stream, header)
         stream.flush()
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), stream.tell(), 4 * math.prod(shape))
+            os.posix_fallocate(stream.fileno(), stream.tell(), 4 * count)
         else:
-            stream.truncate(stream.tell() + 4 * math.prod(shape))
+            stream.truncate(stream.tell() + 4 * count)
     mapped: np.memmap[Any, np.dtype[np.float32]] = np.load(path, mmap_mode="r+")
     return mapped
 
 
-def matrix(column: pa.Array | pa.ChunkedArray, attributes: int, dim: int) -> Floats:
-    """Return a vector column as (N, A, D) float32, every vector of length one again after float16."""
+def blocks(flat: Floats, count: int, dims: Sequence[int]) -> Blocks:
+    """Cut (count x sum of dims,) numbers into one (count, D) view per attribute."""
+    edges = np.cumsum([0, *dims]) * count
+    return tuple(flat[a:b].reshape(count, dim) for a, b, dim in zip(edges[:-1], edges[1:], dims, strict=True))
+
+
+def split(column: pa.Array | pa.ChunkedArray, dims: Sequence[int]) -> Blocks:
+    """Return a vector column as (N, D) float32 per attribute, every vector of length one again after float16."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    vectors = flat.reshape(len(column), attributes, dim)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=2, keepdims=True))
+    rows = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), sum(dims))
+    parts = np.split(rows, np.cumsum(dims)[:-1], axis=1)
+    return tuple(part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts)
