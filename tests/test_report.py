@@ -113,7 +113,7 @@ def test_failures_are_shown_and_a_run_without_any_says_so(
     pages = [report(trained, replace(garments, labels=labels), tmp_path / name, quiet=True) for name in ("a", "b")]
     read = Reader(pages[0].read_text(encoding="utf-8"))
     assert "Likely reason: " in read.text
-    assert "0.000 less" not in read.text
+    assert "0.000 behind" not in read.text
     first, second = ((page.parent / "figures" / "figure9.png").read_bytes() for page in pages)
     assert first == second
 

@@ -1,11 +1,10 @@
-"""The report of a run: metrics, curves and the figures of AG-MAN's paper, in one page and as picture files."""
+"""The report of a run: metrics, curves and the figures of its paper's kind, in one page and as picture files."""
 
 from __future__ import annotations
 
 import datetime
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,29 @@ import numpy.typing as npt
 
 from lapel.catalogue import Catalogue
 from lapel.errors import RunError
-from lapel.evaluate import Result, catalogue_of, embed_catalogue, evaluate, resolve_protocol
-from lapel.evaluation.bars import Figure, figures_key, figures_table
+from lapel.evaluate import catalogue_of, embed_catalogue, evaluate, resolve_protocol
+from lapel.evaluate_items import outputs_of
+from lapel.evaluation.accuracy_curve import accuracy_curve, draw_accuracy
 from lapel.evaluation.curves import Curves, draw_curves, read_curves
 from lapel.evaluation.instances import ItemResult
-from lapel.evaluation.markup import words
-from lapel.evaluation.metrics import few_said
-from lapel.evaluation.protocols import RetrievalResult
 from lapel.evaluation.record import read_result, write_result
-from lapel.evaluation.report_page import Section, curves_body, notes, write_report
-from lapel.evaluation.triplets import TripletsResult
+from lapel.evaluation.report_page import Section, curves_body, write_report
+from lapel.item_outputs import ItemOutputs
 from lapel.parts import Part, attribute_part, item_part, triplet_part
 from lapel.progress import bar
-from lapel.protocol import AttributeProtocol, ItemProtocol, Protocol, TripletProtocol
+from lapel.protocol import AttributeProtocol, Protocol, TripletProtocol
 from lapel.report_figures import FIGURES
+from lapel.report_items import ITEM_FIGURES
+from lapel.report_metrics import headline, metrics, protocol_words
 from lapel.report_scene import Scene
 from lapel.retrieval.embedder import Embedder, Vectors, load
 from lapel.runs import note
+
+OWN = (
+    "figure[5-9]*.png", "confusion*.png", "curves.png", "accuracy.png", "found.png", "same.png", "branches.png",
+    "landmarks.png", "landmark-errors.png", "tags.png", "failures.png",
+)  # fmt: skip
+"""Figures that a report may leave, by their names."""
 
 
 def report(
@@ -50,7 +55,7 @@ def report(
         run: run folder.
         catalogue: by default the one the run was trained on.
         to: folder, by default ``run/report``.
-        against: further runs that rank the same ten candidates beside this one (figure 6).
+        against: further runs that rank the same ten candidates beside this one (figure 6). Beside an item run any run.
         seed: draws the queries, the intervals and what is shown.
         quiet: no progress bars.
 
@@ -68,25 +73,35 @@ def report(
     run = Path(run)
     to = run / "report" if to is None else Path(to)
     whole = catalogue if isinstance(catalogue, Catalogue) else catalogue_of(run, catalogue)
-    protocol = resolve_protocol(whole)
+    protocol = resolve_protocol(whole, run=run)
     embedder = load(run)
     part = _part(embedder, whole, protocol)
     names = names_of([run, *against])
     rivals = _rivals(dict(zip(names[1:], against, strict=True)), embedder, part.images)
-    raw = isinstance(protocol, TripletProtocol)  # as ``evaluate`` asks for them; figures of cosines scale them
     failed = embedder.config.recipe.data.max_failed
-    vectors, missing = embed_catalogue(embedder, part.images, failed, quiet, raw=raw)
-    known = _Known(embedder, part.images, vectors, missing, raw)
-    result = evaluate(run, whole, json=to / "result.json", seed=seed, quiet=True, protocol=protocol, embedder=known)
+    outputs: ItemOutputs | None = None
+    known: Embedder = embedder
+    if embedder.items:
+        outputs = outputs_of(embedder, part.images, failed, quiet)
+        vectors, missing = outputs.vectors[:, None], outputs.missing
+    else:
+        raw = isinstance(protocol, TripletProtocol)  # as ``evaluate`` asks for them; figures of cosines scale them
+        vectors, missing = embed_catalogue(embedder, part.images, failed, quiet, raw=raw)
+        known = _Known(embedder, part.images, vectors, missing, raw)
+    result = evaluate(
+        run, whole, json=to / "result.json", seed=seed, quiet=True, protocol=protocol, embedder=known, outputs=outputs
+    )
     curves = read_curves(run)
-    scene = Scene(embedder, protocol, part, vectors, missing, result, to / "figures", names[0], rivals, seed)
+    shown = (embedder, protocol, part, vectors, missing, result)
+    scene = Scene(*shown, to / "figures", names[0], rivals, seed, outputs)
     if scene.sampled:  # the file says what the page does
         found, record = read_result(to / "result.json")
         write_result(to / "result.json", found, record | {"figures_by_attribute": scene.sampled})
-    sections = [_metrics(result, protocol), *_curves(curves, scene)]
+    sections = [_metrics(scene), *_curves(curves, scene)]
+    figures = ITEM_FIGURES if embedder.items else FIGURES
     with bar("figure", quiet) as progress:
-        task = progress.add_task("drawing", total=len(FIGURES), note="")
-        for build in FIGURES:
+        task = progress.add_task("drawing", total=len(figures), note="")
+        for build in figures:
             section = build(scene)
             sections += [] if section is None else [section]
             progress.advance(task)
@@ -96,11 +111,19 @@ def report(
         names[0],
         f"{embedder.config.model['name']} on {embedder.config.model['trunk']}, measured on {whole.name}: "
         f"{protocol_words(protocol, result)}.",
-        _headline(result, protocol),
+        headline(result, protocol),
         _facts(embedder, whole, part, curves),
         sections,
         read_result(to / "result.json")[1],
     )
+
+
+def _metrics(scene: Scene) -> Section:
+    if not isinstance(scene.result, ItemResult):
+        return metrics(scene.result, scene.protocol)
+    curve = accuracy_curve(scene.result, scene.seed)
+    draw_accuracy(curve, scene.png("accuracy"), f"{scene.name}: Acc@K")
+    return metrics(scene.result, scene.protocol, curve)
 
 
 class _Known(Embedder):
@@ -191,101 +214,6 @@ def _rivals(against: Mapping[str, Path | str], own: Embedder, images: Catalogue)
     return found
 
 
-def protocol_words(protocol: Protocol, result: Result) -> str:
-    """Return in a sentence what was measured."""
-    if isinstance(protocol, ItemProtocol) and isinstance(result, ItemResult):
-        within = f", each within its {words(protocol.within)}" if protocol.within else ""
-        return f"{result.queries:,} queries for their item among {result.gallery:,} images{within}"
-    if isinstance(result, TripletsResult):
-        return f"{result.overall.triplets:,} triplets told right or wrong, {result.source}"
-    assert isinstance(protocol, AttributeProtocol)
-    assert isinstance(result, RetrievalResult)
-    count = len(result.attributes)
-    return (
-        f"retrieval under {count} {'attribute' if count == 1 else 'attributes'} on split {protocol.split!r}, "
-        f"{result.queries:,} queries {result.query_source}"
-    )
-
-
-def _headline(result: Result, protocol: Protocol) -> Figure:
-    if isinstance(result, RetrievalResult):
-        return Figure.of("overall MAP", (result.map, result.low, result.high), result.chance)
-    if isinstance(result, TripletsResult):
-        overall = result.overall
-        return Figure.of("triplets told right", (overall.accuracy, overall.low, overall.high), 0.5)
-    figures = _at_k(result)
-    return figures[_place(result, protocol)]
-
-
-def _at_k(result: ItemResult) -> list[Figure]:
-    rows = zip(result.ks, result.accuracy, result.chance, strict=True)
-    return [Figure.of(f"Acc@{k}", found, chance) for k, found, chance in rows]
-
-
-def _place(result: ItemResult, protocol: Protocol) -> int:
-    headline = protocol.headline if isinstance(protocol, ItemProtocol) else result.ks[-1]
-    return result.ks.index(headline) if headline in result.ks else len(result.ks) - 1
-
-
-def _metrics(result: Result, protocol: Protocol) -> Section:
-    """Return the table of the protocol."""
-    remarks: list[str] = []
-    if isinstance(result, RetrievalResult):
-        title, figure = "How well it retrieves", "MAP"
-        text = "Mean average precision: how early the results with the query's own value come."
-        counts = ("queries", "candidates")
-        rows = [
-            Figure.of(r.attribute, (r.map, r.low, r.high), r.chance, f"{r.queries:,}", f"{r.candidates:,}")
-            for r in (*result.attributes, *result.beside)
-        ]
-        body = figures_table(
-            rows,
-            Figure.of("overall", (result.map, result.low, result.high), result.chance, f"{result.queries:,}"),
-            "MAP",
-            counts,
-        )
-        for row in (*result.attributes, *result.beside):
-            if row.hopeless:
-                remarks.append(f"{words(row.attribute)}: {row.hopeless} queries have no relevant candidate, count as 0")
-            if row.missing:
-                remarks.append(f"{words(row.attribute)}: {row.missing} images could not be read and are left out")
-        if few := few_said({words(row.attribute): row.queries for row in (*result.attributes, *result.beside)}):
-            remarks.append(few)
-        remarks += [f"{words(row.attribute)} is not in the overall figure" for row in result.beside]
-        remarks += [f"{words(name)} not evaluated: {reason}" for name, reason in result.not_evaluated.items()]
-    elif isinstance(result, TripletsResult):
-        title, figure = "How many triplets it tells right", "accuracy"
-        text = "A triplet is right when the close image is more similar to the anchor than the far one."
-        named = [*result.attributes.items(), ("overall", result.overall)]
-        rows = [
-            Figure.of(name, (r.accuracy, r.low, r.high), 0.5, f"{r.loss:.4f}", f"{r.triplets:,}") for name, r in named
-        ]
-        body = figures_table(rows[:-1], rows[-1], "accuracy", ("average loss", "triplets"))
-        remarks += [f"{words(name)} not evaluated: {reason}" for name, reason in result.not_evaluated.items()]
-    else:
-        title, figure = "How often it finds the item", "accuracy"
-        text = "Acc@K: the share of queries with an image of their item among the first K results."
-        rows, place = _at_k(result), _place(result, protocol)
-        stands = rows[place]
-        body = figures_table(rows[:place] + rows[place + 1 :], stands, "accuracy", first="among the first")
-        within = words(protocol.within) if isinstance(protocol, ItemProtocol) else ""
-        for name, groups in ({f"{within}, each in its own gallery": result.within} | dict(result.groups)).items():
-            if groups:
-                each = [
-                    Figure.of(value, group.accuracy[place], group.chance[place], f"{group.queries:,}")
-                    for value, group in groups.items()
-                ]
-                body += f"<h3>{escape(f'{stands.name} by {words(name)}')}</h3>" + figures_table(
-                    each, stands, stands.name, ("queries",), first=words(name.partition(",")[0])
-                )
-        if result.hopeless:
-            remarks.append(f"{result.hopeless} queries have no relevant image in the gallery and count as misses")
-        if result.missing:
-            remarks.append(f"{result.missing} images could not be read and are left out")
-        remarks += [f"left out: {count} {words(reason)}" for reason, count in result.notes.items()]
-    return Section("metrics", title, figures_key(figure) + body + notes(remarks), text, "Metrics")
-
-
 def _curves(found: Curves, scene: Scene) -> list[Section]:
     path = draw_curves(found, scene.folder / "curves.png", "training")
     if path is None:
@@ -321,7 +249,7 @@ def _facts(embedder: Embedder, whole: Catalogue, part: Part, curves: Curves) -> 
         "model": str(model["name"]),
         "trunk": str(model["trunk"]),
         "parameters": f"{parameters:,}",
-        "embedding": f"{embedder.dim} numbers for each of {len(embedder.attributes)} attributes",
+        "embedding": _embedding_words(embedder),
         "input": f"{pre.height} × {pre.width} pixels, {pre.resize}",
         "catalogue": f"{title or whole.name}: {len(part.images):,} of {len(whole):,} images take part",
         "trained": trained,
@@ -330,10 +258,24 @@ def _facts(embedder: Embedder, whole: Catalogue, part: Part, curves: Curves) -> 
     }
 
 
+def _embedding_words(embedder: Embedder) -> str:
+    if not embedder.items:
+        return f"{embedder.dim} numbers for each of {len(embedder.attributes)} attributes"
+    words = (
+        f"{embedder.dim} numbers, ranked by {'Euclidean distance' if embedder.distance == 'euclidean' else 'cosine'}"
+    )
+    beside = [
+        f"{count:,} {what}"
+        for count, what in ((len(embedder.tags), "tags"), (embedder.model.points, "landmarks"))
+        if count
+    ]
+    return words + (f"; predicts {' and '.join(beside)}" if beside else "")
+
+
 def _forget_old(scene: Scene) -> None:
     """Remove figures of an earlier report in the same folder that this one does not have."""
     names: Callable[[str], Iterator[Path]] = scene.folder.glob
-    for pattern in ("figure[5-9]*.png", "confusion*.png", "curves.png"):
+    for pattern in OWN:
         for path in names(pattern):
             if path not in scene.written:
                 path.unlink()

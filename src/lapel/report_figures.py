@@ -26,6 +26,7 @@ from lapel.evaluation.sheets import Line, draw_lines, failure, same_ten, slug, t
 from lapel.evaluation.sheets import Vectors as VectorsOf
 from lapel.evaluation.triplets import triplets_of
 from lapel.protocol import TripletProtocol
+from lapel.report_items import embedding
 from lapel.report_scene import Ground, Scene
 from lapel.retrieval.embedder import Embedder, Vectors
 
@@ -65,8 +66,12 @@ def _same(scene: Scene) -> Section | None:
     groups: list[tuple[str, Sequence[Line]]] = []
     for board, ground in scene.boards[:SAME]:
         models: dict[str, VectorsOf] = {scene.name: _own(scene, ground)}
-        models |= {name: _embedding(other, ground) for name, other in scene.rivals.items()}
-        lines = same_ten(board, ground.pictures, models, scene.seed)
+        models |= {
+            name: embedding(other, ground) if other.items else _embedding(other, ground)
+            for name, other in scene.rivals.items()
+        }
+        far = [name for name, run in scene.rivals.items() if run.items and run.distance == "euclidean"]
+        lines = same_ten(board, ground.pictures, models, scene.seed, euclidean=far)
         if lines:
             groups.append((board.name, lines))
             title = f"Figure 6: the same ten, alike in {words(board.name)}"

@@ -19,6 +19,7 @@ from lapel.evaluation.instances import ItemResult
 from lapel.evaluation.protocols import RetrievalResult, attribute_retrieval
 from lapel.evaluation.regions import Regions, read_regions
 from lapel.evaluation.sheets import Pictures
+from lapel.item_outputs import ItemOutputs
 from lapel.parts import Part
 from lapel.protocol import Protocol
 from lapel.retrieval.embedder import Embedder, Vectors
@@ -49,13 +50,14 @@ class Scene:
         embedder: of the run.
         protocol: by which it was measured.
         part: the images that take part.
-        vectors: (N, A, D) of ``part.images``.
+        vectors: (N, A, D) of ``part.images``; of an item run as its model gives them, of any length.
         missing: (N,) bool, images that could not be read.
         result: what was measured.
         folder: for the PNG files.
         name: what the run is called.
         rivals: other runs by name.
         seed: of every draw.
+        outputs: what an item run says of ``part.images``; None of an attribute run.
         written: PNG files so far.
     """
 
@@ -69,6 +71,7 @@ class Scene:
     name: str
     rivals: Mapping[str, Embedder]
     seed: int
+    outputs: ItemOutputs | None = None
     written: list[Path] = field(default_factory=list)
 
     @cached_property
@@ -88,11 +91,15 @@ class Scene:
     def sampled(self) -> str:
         """What figures by attribute are drawn from, in words; nothing where it is all images."""
         shown, every = len(self.sample.images), len(self.part.images)
+        if self.embedder.items:  # has no such figures
+            return ""
         return "" if shown == every else f"{shown:,} of the {every:,} images, drawn by seed {self.seed}"
 
     @cached_property
     def by_attribute(self) -> list[Board]:
-        """A board for each attribute of the run that the images are labelled under."""
+        """A board for each attribute of the run that the images are labelled under; an item run has none."""
+        if self.embedder.items:
+            return []
         ours, ground = self.embedder.attributes, self.sample
         names = [name for name in ours if name in ground.images.attributes]
         options: dict[str, Any] = {"missing": ground.missing, "seed": self.seed}
@@ -112,7 +119,9 @@ class Scene:
         """All boards, that of items first, each with its images."""
         found = [(board, self.sample) for board in self.by_attribute]
         if isinstance(self.result, ItemResult) and self.part.selection is not None:
-            board = item_board(self.result, self.ground.images, self.vectors, self.part.selection, self.missing)
+            distance = self.embedder.distance if self.embedder.items else "cosine"
+            given = self.part.selection, self.missing, distance
+            board = item_board(self.result, self.ground.images, self.vectors, *given)
             found.insert(0, (board, self.ground))
         return found
 

@@ -9,8 +9,11 @@ import pyarrow as pa
 from PIL import Image
 
 from lapel.catalogue import Catalogue
-from lapel.evaluation.boards import Board, attribute_boards
+from lapel.evaluation.boards import Board, attribute_boards, item_board
+from lapel.evaluation.instances import instance_retrieval
 from lapel.evaluation.protocols import attribute_retrieval
+from lapel.evaluation.selection import select
+from lapel.protocol import ItemProtocol, Side
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 
@@ -53,3 +56,11 @@ def board_of(catalogue: Catalogue, vectors: np.ndarray, missing: np.ndarray | No
     result = attribute_retrieval(vectors, catalogue, missing=absent, samples=1)
     (board,) = attribute_boards(result, catalogue, vectors, catalogue.attributes, missing=absent)
     return board
+
+
+def items_of(catalogue: Catalogue, vectors: np.ndarray, distance: str = "cosine") -> Board:
+    """The board of items: each image is asked for the other one of its item, among all."""
+    protocol, missing = ItemProtocol(query=Side(), gallery=Side(), ks=(1, 5)), np.zeros(len(catalogue), bool)
+    chosen, flat = select(catalogue, protocol), vectors.reshape(len(vectors), -1)
+    result = instance_retrieval(flat, catalogue, protocol, selection=chosen, distance=distance, samples=1)
+    return item_board(result, catalogue, vectors, chosen, missing, distance)

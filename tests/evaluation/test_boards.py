@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,19 +59,27 @@ def test_listed_values_decide_what_is_right_and_what_is_shown(tmp_path: Path) ->
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("within", ["", "category"])
-def test_a_board_of_items_ranks_as_acc_at_k_does(seed: int, within: str) -> None:
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_a_board_of_items_ranks_as_acc_at_k_does(seed: int, within: str, distance: str) -> None:
     catalogue = random_world(seed)[0]
     protocol = ItemProtocol(query=Side(domain="consumer"), gallery=Side(domain="shop"), within=within)
     chosen = select(catalogue, protocol)
-    vectors = np.random.default_rng(seed).standard_normal((len(catalogue), 2, 4)).astype(np.float32)
+    vectors = np.random.default_rng(seed).standard_normal((len(catalogue), 2, 4)).astype(np.float32).round(1)
+    vectors[1::3] = vectors[::3]  # ties, which keep the order of the gallery
     missing = np.random.default_rng(seed + 1).random(len(catalogue)) < 0.15
     flat = vectors.reshape(len(catalogue), -1)
-    result = instance_retrieval(flat, catalogue, protocol, selection=chosen, missing=missing, samples=1)
-    board = item_board(result, catalogue, vectors, chosen, missing)
+    result = instance_retrieval(
+        flat, catalogue, protocol, selection=chosen, distance=distance, missing=missing, samples=1
+    )
+    board = item_board(result, catalogue, vectors, chosen, missing, distance)
     for number in range(len(board.queries)):
         ranking = board.ranking(number)
         assert ranking.first == result.ranks.rank[number]
         assert len(ranking.order) == result.ranks.candidates[number]
+        if distance == "euclidean":
+            gaps = flat[board.candidates[ranking.order]].astype(float) - flat[board.queries[number]]
+            np.testing.assert_allclose(-ranking.scores, np.linalg.norm(gaps, axis=1))
+            assert (np.diff(ranking.scores) <= 1e-6).all()
 
 
 def test_three_queries_are_of_the_best_the_middle_and_the_worst_tenth(tmp_path: Path) -> None:
@@ -87,6 +96,14 @@ def test_three_queries_are_of_the_best_the_middle_and_the_worst_tenth(tmp_path: 
         assert places[2] >= len(order) - tenth
         assert three_queries(board, seed) == list(found.items())
     assert len(seen) > 6
+
+
+def test_a_badly_answered_query_for_an_item_did_not_find_it_first() -> None:
+    quality = [1.0] * 95 + [0.5, 0.2, 0.0, 1.0, 1.0]
+    board = replace(simple_board(quality, [1] * 100, [f"{n}" for n in range(100)]), attribute=False)
+    assert {dict(three_queries(board, seed))["badly answered"] for seed in range(20)} == {95, 96, 97}
+    found = replace(board, quality=np.ones(100))
+    assert dict(three_queries(found, 0))["badly answered"] in range(100)
 
 
 def simple_board(quality: list[float], counts: list[int], items: list[str], name: str = "a") -> Board:

@@ -128,3 +128,35 @@ def test_any_values_can_be_drawn(tmp_path: Path, values: list[float]) -> None:
     assert path is not None
     with Image.open(path) as picture:
         assert picture.width > picture.height > 300
+
+
+def test_an_item_run_has_a_curve_of_each_thing_validated_and_its_stages_are_not_mixed(tmp_path: Path) -> None:
+    write(
+        tmp_path / "stage1",
+        [{"step": 10, "loss": 3.0}, {"step": 10, "val_branches": 60.0, "val_tags": 30.0, "val_landmarks": 90.0}],
+    )
+    lines: list[dict[str, object]] = [{"step": 5, "loss": 2.0}]
+    lines += [{"step": 5, "val_acc@1": 40.0, "val_acc@10": 70.0, "val_tags": 35.0, "val_landmarks": 91.0}]
+    found = read_curves(write(tmp_path, lines))
+    assert found.validation is not None
+    assert found.validation.name == "validation Acc@1, %"
+    assert found.validation.steps.tolist() == [15], "not the other figure of the first stage"
+    told = {curve.name: (curve.steps.tolist(), curve.values.tolist()) for curve in found.beside}
+    assert told == {
+        "validation Acc@10, %": ([15], [70]),
+        "validation of tags, mAP, %": ([10, 15], [30, 35]),
+        "validation of landmarks, 100 - error, %": ([10, 15], [90, 91]),
+    }
+    assert len(found.every) == 5
+    path = draw_curves(found, tmp_path / "curves.png")
+    assert path is not None
+    with Image.open(path) as picture:
+        assert picture.size == (2430, 1080)
+
+
+def test_the_figure_that_chooses_the_weights_is_not_drawn_twice(tmp_path: Path) -> None:
+    found = read_curves(write(tmp_path, [{"step": 5, "val_tags": 40.0, "val_landmarks": 70.0}]))
+    assert [curve.name for curve in found.every] == [
+        "validation of tags, mAP, %",
+        "validation of landmarks, 100 - error, %",
+    ]

@@ -17,6 +17,7 @@ from lapel.evaluation.figures import (
     attention_to_image,
     colours,
     ellipsis,
+    grid,
     open_picture,
     overlay,
     sheet,
@@ -230,3 +231,18 @@ def test_a_sheet_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LapelError, match="cannot write"):
         sheet(Image.new("RGB", (9, 9)), [], tmp_path / "file" / "sheet.png")
+
+
+def test_a_grid_frames_and_marks_only_what_is_judged(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (50, 90), "#ffffff")
+    rows = [[Tile(photo, tag="query"), Tile(photo, tag="rank 1", right=True)], [Tile(photo, "name", tag="map")]]
+    foot = [("#f58518", "left"), ("#2f8fd8", "rechts für dich")]
+    path = tmp_path / "grid.png"
+    picture = grid(rows, path, title="title", headings=["first", "second"], side=120, foot=foot)
+    assert Image.open(path).size == picture.size
+    assert near(picture, "#1a7f37") > 1500
+    assert near(picture, "#c62828") == 0
+    assert near(picture, "#f58518") > 60
+    assert near(picture, "#2f8fd8") > 60
+    assert grid(rows[:1], side=120).height < picture.height
+    assert grid([]).height > 0

@@ -78,14 +78,14 @@ def test_reasons_say_what_speaks_for_them() -> None:
     assert [reason.detail for reason in everything] == [
         "50 % of the best right image's landmarks are hidden or cut off",
         "seen as 'front' like the wrong ones; the right ones as 'side'",
-        "the best right image scores 0.012 less than the best wrong one",
+        "the best right image is 0.012 behind the best wrong one",
         "its neighbours say 'v_neck' (80 % of the vote, 10 % for its own label)",
     ]
 
 
 def test_a_tiny_difference_is_never_nothing_less() -> None:
     equal = likely_reasons(Known(wrong_score=0.9, right_score=0.9))
-    assert equal[0].detail == "the best right image scores nearly as much as the best wrong one"
+    assert equal[0].detail == "the best right image is as good as level with the best wrong one"
 
 
 def test_what_comes_first_was_not_hard_to_tell(catalogue: Catalogue) -> None:

@@ -181,3 +181,13 @@ def test_attention_on_large_photographs_is_drawn_small_with_its_crop(tmp_path: P
     found = gazes(looking, catalogue, pictures, ["main_colour"], missing=np.zeros(2, bool), count=1)  # type: ignore[arg-type]
     assert looking.sizes == [(210, 210)]
     assert len(found) == 1
+
+
+def test_what_stands_for_the_whole_stands_out_where_it_is_or_comes_last() -> None:
+    rows = [Figure("Acc@1", 10.0), Figure("Acc@10", 40.0)]
+    inside, after = (figures_table(rows, stands, "accuracy") for stands in (rows[0], Figure("overall", 30.0)))
+    assert re.findall(r'<tr( class="overall")?><th scope="row">([^<]+)', inside) == [
+        (' class="overall"', "Acc@1"),
+        ("", "Acc@10"),
+    ]
+    assert [name for _, name in re.findall(r'<tr( class="overall")?><th scope="row">([^<]+)', after)][-1] == "overall"

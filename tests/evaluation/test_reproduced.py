@@ -15,8 +15,11 @@ from rich.console import Console
 
 from lapel.evaluation.comparison_page import write_comparison
 from lapel.evaluation.comparison_text import print_comparison
-from lapel.evaluation.published import AGMAN, FASHIONAI_QUERIES, PublishedTable
-from lapel.evaluation.reproduced import MeasuredRow, TableView, ordering, published_heading, view_table
+from lapel.evaluation.published import AGMAN, FASHIONAI_QUERIES
+from lapel.evaluation.published_items import AHBN, ITEM_RECIPES
+from lapel.evaluation.published_table import PublishedTable
+from lapel.evaluation.reproduced import MeasuredRow, view_table
+from lapel.evaluation.table_view import TableView, ordering, published_heading
 
 PAPERS = {"format": "asen", "variant": "FashionAI"}
 COST = {
@@ -240,3 +243,88 @@ def test_print_beside_measured_on_the_paper_s_data(tmp_path):
     assert "printed 59.59" in page.words()
     assert "diamond: as printed" in page.words()
     assert page.text.count('class="print"') == 4
+
+
+def items(
+    seeds: int = 2, names: tuple[str, ...] = ("Single-Branch", "Single-Branch + Spatial Atten.", "AHBN")
+) -> TableView:
+    """A table of items: 300 queries, of which the K decides how many are found; the last row finds the most."""
+    rows = []
+    for place, name in enumerate(names):
+        runs = []
+        for seed in range(seeds):
+            rank = np.random.default_rng([seed, place]).permutation(300) // (place + 2)
+            runs.append({f"Acc@{k}": (np.arange(300), rank < k) for k in AT})
+        branches = [{"tag mAP": 60.0 + seed, "landmark error": 5.0} for seed in range(seeds)] if name == "AHBN" else []
+        rows.append(MeasuredRow(name, ITEM_RECIPES[name], runs, tuple(range(seeds)), COST, branches=branches))
+    chances = {f"Acc@{k}": k / 300 for k in AT}
+    settings: dict[str, Any] = {"measure": "Acc@20", "chance": 20 / 300, "headings": {}, "data": {}, "samples": 200}
+    return view_table(AHBN, rows, catalogue="shop", headline="Acc@20", chances=chances, **settings)
+
+
+AT = (1, 10, 20, 30, 40, 50)
+
+
+def test_items_are_told_at_the_headline():
+    found = items()
+    assert (found.asked, found.unit, found.main) == (300, "queries", "AHBN")
+    first, _, main = found.rows
+    for place, each in enumerate(found.rows):
+        expected = [100 * k * (place + 2) / 300 for k in AT]
+        assert [each.attributes[f"Acc@{k}"].mean for k in AT] == pytest.approx(expected)
+        assert each.figure == each.attributes["Acc@20"]
+        assert each.runs == pytest.approx((expected[2], expected[2]))
+    assert first.difference is not None
+    assert first.difference.mean == pytest.approx(100 * (40 - 80) / 300)
+    assert first.difference.high < 0
+    assert main.branches == {"tag mAP": 60.5, "landmark error": 5.0}
+    verdicts = {(one.better, one.worse): (one.verdict, one.printed) for one in found.claims}
+    assert verdicts == {
+        ("Single-Branch", "Single-Branch + Spatial Atten."): ("reversed", None),
+        ("AHBN", "Single-Branch"): ("holds", None),
+    }
+    assert "fewer than" not in "".join(found.notes)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_items_print_every_k_and_nothing_of_print(width):
+    found = items()
+    text = shown(found, width)
+    assert max(map(len, text.splitlines())) <= width
+    flat = " ".join(text.split())
+    assert "AHBN's table I: parts of AHBN; Acc@20 in percent on shop" in flat
+    assert "300 test queries" in flat
+    assert flat.count("not known") == 3
+    assert "in print" not in flat
+    for each in found.rows:
+        for figure in each.attributes.values():
+            assert f"{figure.mean:.2f}" in flat
+            assert f"{figure.low:.1f}–{figure.high:.1f}" in flat
+    assert "60.50" in flat
+    assert len(re.findall(r" 10\.0 *$", text, re.MULTILINE)) == len(found.rows), "the last cost is not cut off"
+
+
+def test_the_page_of_items_is_whole(tmp_path):
+    found = items()
+    page = _Page(write_comparison(tmp_path / "ahbn.html", found))
+    words = page.words()
+    for text in ("AHBN's table I: parts of AHBN", "What the paper prints is not known", "Accuracy at K", "tag mAP"):
+        assert text in words
+    assert words.count("not known") == 4, "of each row, and once above"
+    assert "in print" not in words
+    for line in page.tree.findall(".//table"):
+        rows = line.findall(".//tr")
+        assert len({len(row) for row in rows}) == 1, "every line has a cell under every heading"
+    data = found.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert {row["published"] for row in data["rows"].values()} == {"not known"}
+    assert data["chances"]["Acc@30"] == 10.0
+    assert data["claims"][0]["printed_difference"] is None
+
+
+def test_queries_that_a_run_of_items_lacks_count_once():
+    whole = MeasuredRow("AHBN", "ahbn", [{f"Acc@{k}": (np.arange(40), np.arange(40) < k) for k in AT}], (0,))
+    short = MeasuredRow("sum", "ahbn-sum", [{f"Acc@{k}": (np.arange(35), np.arange(35) < k) for k in AT}], (0,))
+    settings: dict[str, Any] = {"catalogue": "c", "measure": "Acc@20", "chance": 0.3, "headings": {}, "data": {}}
+    found = view_table(AHBN, [whole, short], headline="Acc@20", **settings)
+    assert any(note.startswith("5 queries that some run did not answer") for note in found.notes)

@@ -13,7 +13,7 @@ from lapel.evaluation import judged
 from lapel.evaluation.overlays import open_picture
 from lapel.evaluation.sheets import Pictures, draw_lines, failure, same_ten, slug, top_lines
 
-from .report_world import COLOURS, board_of, catalogue_of, vectors_of
+from .report_world import COLOURS, board_of, catalogue_of, items_of, vectors_of
 
 
 def colour_of(picture: object) -> str:
@@ -77,6 +77,48 @@ def test_every_model_ranks_the_same_ten(tmp_path: Path) -> None:
     assert lines[0].facts == ("AP of these 10: 100 %",)
     assert lines[1].facts == ("AP of these 10: 35 %",)  # (1/6 + 2/7 + 3/8 + 4/9 + 5/10) / 5
     assert lines[0].query.caption not in {hit.caption for hit in lines[0].hits}
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_each_item_is_shown_once_by_its_best_image_with_that_rank(tmp_path: Path, distance: str) -> None:
+    catalogue = catalogue_of(tmp_path, 60)
+    board = items_of(catalogue, vectors_of(catalogue, 0.8), distance)
+    for line in top_lines(board, Pictures(catalogue), seed=1, top=6):
+        number = board.asked.index(line.query.value)
+        row = next(n for n in (number, number + 1) if f"{board.queries[n]:02}.png" == line.query.caption)
+        ranking = board.ranking(row)
+        given = [board.given[position] for position in ranking.order]
+        expected: list[tuple[str, int]] = []
+        for place, item in enumerate(given):
+            if item not in [name for name, _ in expected]:
+                expected.append((item, place))
+            if len(expected) == 7:
+                break
+        last, shown = expected[-1][1], expected[:6]
+        for hit, (item, place) in zip(line.hits, shown, strict=True):
+            others = given[:last].count(item) - 1
+            assert hit.value == (f"{item} (+{others})" if others else item)
+            assert (hit.tag, hit.caption) == (f"{place + 1}", f"{board.candidates[ranking.order[place]]:02}.png")
+            assert hit.right == (item == line.query.value)
+            assert hit.score == pytest.approx(abs(ranking.scores[place]))
+        assert line.facts[0] == f"first right one at rank {ranking.first} of 59"
+        scores = [hit.score for hit in line.hits]
+        assert scores == sorted(scores, reverse=distance == "cosine")  # type: ignore[type-var]
+
+
+def test_models_of_other_distances_rank_the_same_ten_by_their_own(tmp_path: Path) -> None:
+    catalogue = catalogue_of(tmp_path, 60)
+    vectors = vectors_of(catalogue, 0.3)[:, 0] * np.arange(1, 61)[:, None]
+    board = items_of(catalogue, vectors[:, None], "euclidean")
+    models = {"near": lambda rows, _: vectors[rows], "alike": lambda rows, _: vectors[rows]}
+    near, alike = same_ten(board, Pictures(catalogue), models, seed=2, euclidean=("near",))
+    row = int(near.query.caption[:2])
+    gaps = [float(np.linalg.norm(vectors[int(hit.caption[:2])] - vectors[row])) for hit in near.hits]
+    assert [hit.score for hit in near.hits] == pytest.approx(gaps)
+    assert gaps == sorted(gaps)
+    assert max(hit.score or 0 for hit in alike.hits) <= 1.0
+    assert sorted(hit.caption for hit in near.hits) == sorted(hit.caption for hit in alike.hits)
+    assert [hit.caption for hit in near.hits] != [hit.caption for hit in alike.hits]
 
 
 def test_a_failure_shows_the_first_wrong_ones_the_best_right_one_and_a_reason(tmp_path: Path) -> None:

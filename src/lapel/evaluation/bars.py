@@ -30,15 +30,20 @@ class Figure:
 def figures_table(
     figures: Sequence[Figure], overall: Figure, heading: str, counts: Sequence[str] = (), first: str = "attribute"
 ) -> str:
-    """Return a table of figures with their intervals as bars, ``overall`` last; ``heading`` names the figure."""
+    """Return a table of figures with their intervals as bars; ``heading`` names the figure.
+
+    ``overall`` stands out: where it stands if it is one of the figures, else it comes last.
+    """
     heads = (
         f'<th scope="col">{escape(first)}</th><th scope="col" class="num">{escape(heading)} %</th>'
         f'<th scope="col" class="drawn"><span class="hidden">{escape(heading)} as a bar</span></th>'
         '<th scope="col" class="num">95 % interval</th><th scope="col" class="num">chance %</th>'
         + "".join(f'<th scope="col" class="num wide">{escape(count)}</th>' for count in counts)
     )
-    rows = "".join(_figure_row(figure, len(counts)) for figure in figures)
-    rows += _figure_row(overall, len(counts), ' class="overall"')
+    rows = "".join(
+        _figure_row(figure, len(counts), ' class="overall"' if figure is overall else "")
+        for figure in (figures if any(figure is overall for figure in figures) else [*figures, overall])
+    )
     return table(heads, rows, heading)
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lapel.evaluation import metrics
+from lapel.evaluation.exact import Space
 from lapel.evaluation.instances import ItemResult
 from lapel.evaluation.protocols import RetrievalResult, sides_of
 from lapel.evaluation.queries import QueryLists
@@ -34,13 +35,15 @@ class Ranking(NamedTuple):
 
     Attributes:
         order: (C',) their positions in the board's candidates.
-        scores: (C',) cosines.
+        scores: (C',) cosines, or distances with a minus: the greater the nearer.
         right: (C',) bool.
+        euclidean: scores are distances.
     """
 
     order: Rows
     scores: Array
     right: Array
+    euclidean: bool = False
 
     @property
     def first(self) -> int:
@@ -66,6 +69,8 @@ class Board:
         vectors: rows -> (n, D).
         items: (Q,) the item that each query shows; another view of it is no other failure.
         attribute: False for a board of items.
+        distance: ``cosine`` or ``euclidean``, as the figure was measured.
+        scores: (query number, positions of candidates) -> exact scores (n,) that rank them, where that is no cosine.
     """
 
     name: str
@@ -81,12 +86,18 @@ class Board:
     vectors: Callable[[Rows], Array]
     items: Sequence[str]
     attribute: bool = True
+    distance: str = "cosine"
+    scores: Callable[[int, Rows], Array] | None = None
 
     def ranking(self, query: int) -> Ranking:
         """Rank the candidates of query number ``query``; memory is that of some blocks of vectors."""
         right = self.relevant(query)
-        wanted = metrics.fixed_point(self.vectors(self.queries[query : query + 1]))[0]
         positions = np.arange(len(self.candidates)) if self.allowed is None else np.flatnonzero(self.allowed(query))
+        if self.scores is not None:
+            order = np.argsort(-self.scores(query, positions), kind="stable")
+            asked, ranked = self.queries[query : query + 1], self.candidates[positions[order]]
+            return Ranking(positions[order], -self._distances(asked, ranked), right[positions[order]], True)
+        wanted = metrics.fixed_point(self.vectors(self.queries[query : query + 1]))[0]
         scores = np.empty(len(positions))
         step = max(1, _NUMBERS // max(len(wanted), 1))
         for start in range(0, len(positions), step):
@@ -94,6 +105,15 @@ class Board:
             scores[start : start + step] = metrics.fixed_point(self.vectors(rows)) @ wanted
         order = np.argsort(-scores, kind="stable")
         return Ranking(positions[order], scores[order] / 2.0**52, right[positions[order]])
+
+    def _distances(self, asked: Rows, ranked: Rows) -> Array:
+        """Return the Euclidean distance (n,) of a query to candidates, rows of the catalogue, for a person to read."""
+        wanted = self.vectors(asked).astype(np.float64)
+        found, step = np.empty(len(ranked)), max(1, _NUMBERS // max(wanted.shape[1], 1))
+        for start in range(0, len(ranked), step):
+            part = slice(start, start + step)
+            found[part] = np.linalg.norm(self.vectors(ranked[part]) - wanted, axis=1)
+        return found
 
     def answerable(self) -> Rows:
         """Return the numbers of the queries with a right candidate, the best answered first."""
@@ -164,7 +184,14 @@ def attribute_boards(
     return boards
 
 
-def item_board(result: ItemResult, catalogue: Catalogue, vectors: Array, chosen: Selection, missing: Array) -> Board:
+def item_board(
+    result: ItemResult,
+    catalogue: Catalogue,
+    vectors: Array,
+    chosen: Selection,
+    missing: Array,
+    distance: str = "cosine",
+) -> Board:
     """Return the board of an instance retrieval.
 
     Args:
@@ -173,6 +200,7 @@ def item_board(result: ItemResult, catalogue: Catalogue, vectors: Array, chosen:
         vectors: (N, A, D).
         chosen: who is asked and ranked, as rows of ``catalogue``.
         missing: (N,) bool, images without an embedding.
+        distance: that of the measurement, ``cosine`` or ``euclidean``.
     """
     if missing[chosen.query].any() or missing[chosen.gallery].any():
         chosen = chosen.keep(~missing[chosen.query], ~missing[chosen.gallery])
@@ -209,7 +237,32 @@ def item_board(result: ItemResult, catalogue: Catalogue, vectors: Array, chosen:
         lambda rows: vectors[rows].reshape(len(rows), -1),
         [items[row] for row in chosen.query],
         attribute=False,
+        distance=distance,
+        scores=None if distance == "cosine" else _exact_scores(vectors.reshape(len(vectors), -1), chosen, distance),
     )
+
+
+def _exact_scores(vectors: Array, chosen: Selection, distance: str) -> Callable[[int, Rows], Array]:
+    """Return the scores that ``instance_retrieval`` ranks by: (query number, positions in the gallery) -> (n,)."""
+    codes = (np.zeros(len(chosen.query)), np.zeros(len(chosen.gallery))) if chosen.within is None else chosen.within[:2]
+    spaces: dict[int, tuple[Space, Rows, Rows]] = {}
+
+    def scores(query: int, positions: Rows) -> Array:
+        code = int(codes[0][query])
+        if code not in spaces:  # whoever is ranked together shares one scale
+            asked, ranked = (np.flatnonzero(side == code) for side in codes)
+            space = Space(distance, vectors, chosen.query[asked], vectors, chosen.gallery[ranked])
+            spaces[code] = space, asked, ranked
+        space, asked, ranked = spaces[code]
+        place = int(np.searchsorted(asked, query))
+        left = space.queries(slice(place, place + 1))[0]
+        rows, found = np.searchsorted(ranked, positions), np.empty(len(positions))
+        for start in range(0, len(rows), space.step):
+            part = slice(start, start + space.step)
+            found[part] = space.candidates(rows[part]) @ left
+        return found
+
+    return scores
 
 
 def value_texts(catalogue: Catalogue, attribute: str) -> dict[int, str]:
@@ -224,6 +277,8 @@ def value_texts(catalogue: Catalogue, attribute: str) -> dict[int, str]:
 def three_queries(board: Board, seed: int) -> list[tuple[str, int]]:
     """Draw a well, a middling and a badly answered query: one each of the best, middle and worst tenth.
 
+    Of items, one of the worst tenth that did not find its item first, where there is one.
+
     Returns:
         (which, query number); fewer where there are fewer queries with a right candidate.
     """
@@ -232,7 +287,11 @@ def three_queries(board: Board, seed: int) -> list[tuple[str, int]]:
         return [("a query", int(number)) for number in order]
     generator, width = board.generator(seed), max(1, len(order) // 10)
     starts = {"well answered": 0, "middling": (len(order) - width) // 2, "badly answered": len(order) - width}
-    return [(which, int(order[start + generator.integers(width)])) for which, start in starts.items()]
+    pools = {which: order[start : start + width] for which, start in starts.items()}
+    missed = pools["badly answered"][board.quality[pools["badly answered"]] < 1]
+    if not board.attribute and len(missed):  # most of the worst tenth may have found their item at once
+        pools["badly answered"] = missed
+    return [(which, int(pool[generator.integers(len(pool))])) for which, pool in pools.items()]
 
 
 def worst_queries(boards: Sequence[Board], count: int = 8, each: int = 2) -> list[tuple[Board, int]]:

@@ -37,7 +37,9 @@ from lapel.evaluation.metrics import LEVEL, Interval, check_finite
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Answers = Mapping[str, tuple[Array, Array]]
-"""What one run answered: attribute -> (keys (Q,) of the queries, all different; values (Q,), AP or right as bool)."""
+"""What one run answered: attribute -> (keys (Q,) of the queries, all different; values (Q,), AP or right as bool).
+
+Of instance retrieval ``Acc@K`` takes the place of the attribute: under each K the same queries are found or not."""
 
 FORMULA = (
     "bootstrap over queries (within each attribute, the same draw for every row) and over each row's seeds (their "
@@ -73,10 +75,10 @@ class Comparison:
         gap = self._value(row, attribute) - self._value(other, attribute)
         return self._interval(gap, self._samples(row, attribute) - self._samples(other, attribute))
 
-    def seeds(self, row: str) -> Floats:
-        """Overall figure of each of a row's runs (S,)."""
+    def seeds(self, row: str, attribute: str | None = None) -> Floats:
+        """Figure of each of a row's runs (S,): under one attribute, or over all queries."""
         self._known(row)
-        found: Floats = self.means[row] @ self._weights()
+        found: Floats = self.means[row] @ (self._weights() if attribute is None else self._one(attribute))
         return found
 
     def _value(self, row: str, attribute: str | None) -> float:

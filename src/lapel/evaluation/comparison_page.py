@@ -9,9 +9,18 @@ from string import Template
 
 from lapel.evaluation import markup
 from lapel.evaluation.comparison import FORMULA, verdict
-from lapel.evaluation.comparison_text import cost_cells, difference_ends, interval_cell, published_cell, signed
+from lapel.evaluation.comparison_text import (
+    BRANCHES,
+    branch_cell,
+    cost_cells,
+    detail_title,
+    difference_ends,
+    interval_cell,
+    published_cell,
+    signed,
+)
 from lapel.evaluation.metrics import LEVEL, Interval
-from lapel.evaluation.reproduced import RowView, TableView, ordering, published_heading
+from lapel.evaluation.table_view import RowView, TableView, ordering, published_heading
 from lapel.files import atomic_write
 
 _HEIGHT = 26  # of a plot, in pixels
@@ -27,7 +36,7 @@ def write_comparison(path: Path | str, view: TableView) -> Path:
     template = Template((markup.TEMPLATES / "comparison.html").read_text(encoding="utf-8"))
     page = template.substitute(
         style=markup.style(),
-        title=escape(f"Table {view.table.number}: {view.table.title}"),
+        title=escape(f"{view.table.heading}: {view.table.title}"),
         summary=escape(_summary(view)),
         rows=_rows(view),
         claims=_claims(view),
@@ -42,12 +51,13 @@ def write_comparison(path: Path | str, view: TableView) -> Path:
 
 def _summary(view: TableView) -> str:
     seeds = max(len(row.seeds) for row in view.rows)
-    what = "triplets" if view.measure == "accuracy" else "queries"
-    text = f"{view.measure} in percent on {view.catalogue}, test split: {sum(view.queries.values()):,} {what} over "
+    text = f"{view.measure} in percent on {view.catalogue}, test split: {view.asked:,} {view.unit}"
     count = len(view.queries)
-    text += f"{count} attribute{'s' * (count != 1)}, {seeds} seed{'s' * (seeds != 1)} a row; "
-    text += f"chance gives {view.chance:.1f}."
-    if not view.own:
+    text += "" if view.headline else f" over {count} attribute{'s' * (count != 1)}"
+    text += f", {seeds} seed{'s' * (seeds != 1)} a row; chance gives {view.chance:.1f}."
+    if not view.table.known:
+        text += " What the paper prints is not known."
+    elif not view.own:
         text += f" The paper printed its figures on {view.table.dataset}: they do not compare with these."
     return text
 
@@ -179,19 +189,20 @@ def _claims(view: TableView) -> str:
         noise = claim.verdict == "within noise"
         kind = "noise-word" if noise else claim.verdict
         gap, pair = claim.difference, f"{claim.better} minus {claim.worse}"
+        printed = "" if claim.printed is None else _cell(signed(claim.printed))
         lines.append(
             f'<tr class="claim"><th scope="row">{escape(claim.says)}{_small(pair)}</th>'
             f'<td class="verdict {kind}">{claim.verdict}</td>{_cell(signed(gap.mean) + _small(difference_ends(gap)))}'
-            f'<td class="plotted">{_gap_plot(gap, scale, noise)}</td>{_cell(signed(claim.printed))}</tr>'
+            f'<td class="plotted">{_gap_plot(gap, scale, noise)}</td>{printed}</tr>'
         )
-    printed = "in print" if view.own else f"in print, on {view.table.dataset}"
     heads = [
         _head("the paper's claim", ""),
         _head("here", ""),
         _head("measured difference"),
         _head(f"from {signed(scale.low, 1)} to {signed(scale.high, 1)}", "plotted"),
-        _head(printed),
     ]
+    if view.table.known:
+        heads.append(_head("in print" if view.own else f"in print, on {view.table.dataset}"))
     return _section(
         "claims",
         "Does the paper's ordering hold?",
@@ -207,6 +218,7 @@ def _details(view: TableView) -> str:
     losses = any(row.loss is not None for row in view.rows)
     heads = [_head("row", ""), *(_head(markup.words(text)) for text in view.headings.values())]
     heads += [_head("average loss")] if losses else []
+    heads += [_head(heading) for heading in view.branches]
     lines = []
     for row in view.rows:
         printed = dict(zip(view.table.columns, row.published, strict=True)) if view.own and row.published else {}
@@ -219,16 +231,22 @@ def _details(view: TableView) -> str:
             loss = "–" if row.loss is None else f"{row.loss:.4f}"
             beside = f"printed {printed['Average loss']:.4f}" if "Average loss" in printed else ""
             cells.append(_cell(loss + _small(beside)))
+        cells += [_cell(branch_cell(row, heading)) for heading in view.branches]
         own = ' class="own"' if row.name == view.main else ""
         lines.append(f'<tr{own}><th scope="row">{escape(row.name)}</th>{"".join(cells)}</tr>')
-    asked = "triplets" if view.measure == "accuracy" else "queries"
-    counts = "".join(_cell(f"{count:,}") for count in view.queries.values()) + (_cell("") if losses else "")
-    lines.append(f'<tr class="apart"><th scope="row">{asked}</th>{counts}</tr>')
-    return _section(
-        "attributes",
-        f"{view.measure} by attribute",
-        markup.table("".join(heads), "".join(lines), "Figures by attribute"),
-    )
+    if view.chances:
+        lines.append(_apart("chance", [f"{view.chances[text]:.2f}" for text in view.headings.values()], len(heads)))
+    if not view.headline:
+        lines.append(_apart(view.unit, [f"{count:,}" for count in view.queries.values()], len(heads)))
+    lead = f"The last columns: {escape(BRANCHES)}." if view.branches else ""
+    body = markup.table("".join(heads), "".join(lines), "Figures by column")
+    return _section("attributes", f"{detail_title(view)[:1].upper()}{detail_title(view)[1:]}", body, lead)
+
+
+def _apart(name: str, cells: Sequence[str], width: int) -> str:
+    """A last line, of something that is no row of the table, filled up to as many cells as there are headings."""
+    filled = [*cells, *([""] * (width - 1 - len(cells)))]
+    return f'<tr class="apart"><th scope="row">{name}</th>{"".join(_cell(cell) for cell in filled)}</tr>'
 
 
 def _costs(view: TableView) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,8 +12,9 @@ from rich.text import Text
 
 from lapel.evaluation.comparison import verdict
 from lapel.evaluation.metrics import LEVEL, Interval
-from lapel.evaluation.reproduced import RowView, TableView, ordering, published_heading
+from lapel.evaluation.table_view import RowView, TableView, ordering, published_heading
 
+BRANCHES = "what the branches predict, on the test images"
 _LEVEL = f"{100 * LEVEL:g} %"
 _NAME = 14  # characters that a row's name gets at least before it takes a second line
 
@@ -20,14 +22,14 @@ _NAME = 14  # characters that a row's name gets at least before it takes a secon
 def print_comparison(view: TableView, console: Console | None = None) -> None:
     """Print the measured rows beside print, each column's figures, the cost, and whether the paper's ordering holds."""
     console = console or Console()
-    _head(console, f"Table {view.table.number}: {view.table.title}; {view.measure} in percent on {view.catalogue}")
+    _head(console, f"{view.table.heading}: {view.table.title}; {view.measure} in percent on {view.catalogue}")
     console.print(_main(view))
-    chance = f"chance {view.chance:.2f}; {sum(view.queries.values()):,} test {_asked(view)}; {_LEVEL}: intervals"
+    chance = f"chance {view.chance:.2f}; {view.asked:,} test {view.unit}; {_LEVEL}: intervals"
     chance += "; seeds spread: highest run minus lowest"
     if any(row.doubtful for row in view.rows):
         chance += "; * doubtful in print"
     _say(console, chance)
-    _head(console, f"{view.measure} by attribute")
+    _head(console, detail_title(view))
     _details(view, console)
     if view.pointing_chance is not None:
         _say(console, f"pointing: pointing game of the attention in percent; chance {view.pointing_chance:.1f}")
@@ -37,13 +39,17 @@ def print_comparison(view: TableView, console: Console | None = None) -> None:
     for claim in view.claims:
         gap = f"{signed(claim.difference.mean)} ({difference_ends(claim.difference)})"
         style = {"holds": "green", "reversed": "red"}.get(claim.verdict, "yellow")
-        line = (
-            Text(f"  {claim.says}: ").append(claim.verdict, style).append(f", {gap}; in print {signed(claim.printed)}")
-        )
+        printed = "" if claim.printed is None else f"; in print {signed(claim.printed)}"
+        line = Text(f"  {claim.says}: ").append(claim.verdict, style).append(f", {gap}{printed}")
         console.print(line, highlight=False)
     _say(console, ordering(view))
     for note in (*(f"in print: {fault}" for fault in view.table.faults), *view.notes):
         _say(console, note, "yellow")
+
+
+def detail_title(view: TableView) -> str:
+    """Return the title of the figures column by column."""
+    return "accuracy at K" if view.headline else f"{view.measure} by attribute"
 
 
 def cost_cells(view: TableView) -> list[tuple[str, list[str]]]:
@@ -63,6 +69,11 @@ def cost_cells(view: TableView) -> list[tuple[str, list[str]]]:
     return [(heading, cells) for heading, cells in found if any(cell != "–" for cell in cells)]
 
 
+def branch_cell(row: RowView, name: str) -> str:
+    """Return what a row's branches predict, under one heading."""
+    return f"{row.branches[name]:.2f}" if name in row.branches else "–"
+
+
 def interval_cell(found: Interval) -> str:
     """Return the ends of an interval."""
     return f"{found.low:.1f}–{found.high:.1f}"
@@ -72,6 +83,8 @@ def published_cell(row: RowView) -> str:
     """Return the printed figure that stands for a row."""
     if row.published is None:
         return "–"
+    if not row.published:
+        return "not known"
     return f"{row.published[-1]:.2f}{'*' if row.doubtful else ''}"
 
 
@@ -109,42 +122,63 @@ def _main(view: TableView) -> Table:
 
 
 def _details(view: TableView, console: Console) -> None:
-    """Print every row's figure under each attribute; turned on its side where that is too wide."""
+    """Print every row's figure under each column; turned on its side where that is too wide."""
     headings = [*view.headings.values()]
-    cells = [[f"{row.attributes[name].mean:.2f}" for name in view.headings] for row in view.rows]
-    names = [row.name for row in view.rows]
-    if any(row.loss is not None for row in view.rows):
-        headings.append("average loss")
-        cells = [
-            [*line, "–" if row.loss is None else f"{row.loss:.4f}"] for line, row in zip(cells, view.rows, strict=True)
-        ]
-    if view.pointing_chance is not None:
-        headings.append("pointing")
-        cells = [
-            [*line, "–" if row.pointing is None else f"{row.pointing.mean:.1f}"]
-            for line, row in zip(cells, view.rows, strict=True)
-        ]
-    width = sum(max(len(heading), 5) + 1 for heading in headings) + min(_NAME, max(map(len, names)))
-    if width <= console.width:
+    lines = {row.name: [f"{row.attributes[name].mean:.2f}" for name in view.headings] for row in view.rows}
+    if view.headline:
+        spans = {row.name: [interval_cell(row.attributes[name]) for name in view.headings] for row in view.rows}
+        both = {
+            name: [f"{line}\n{span}" for line, span in zip(lines[name], spans[name], strict=True)] for name in lines
+        }
+        lines = both if _width(headings, both) <= console.width else lines
+    if view.chances:
+        lines["chance"] = [f"{view.chances[heading]:.2f}" for heading in headings]
+    further = [
+        ("average loss", [None if row.loss is None else f"{row.loss:.4f}" for row in view.rows]),
+        ("pointing", [None if row.pointing is None else f"{row.pointing.mean:.1f}" for row in view.rows]),
+    ]
+    for heading, cells in further:
+        if any(cell is not None for cell in cells):
+            headings.append(heading)
+            for row, cell in zip(view.rows, cells, strict=True):
+                lines[row.name].append("–" if cell is None else cell)
+    _figures(headings, lines, console)
+    if view.branches:
+        _head(console, BRANCHES)
+        _figures(
+            view.branches, {row.name: [branch_cell(row, name) for name in view.branches] for row in view.rows}, console
+        )
+
+
+def _figures(headings: Sequence[str], lines: Mapping[str, Sequence[str]], console: Console) -> None:
+    if _width(headings, lines) <= console.width:
         table = _grid(apart=0)
         for heading in headings:
             table.add_column(Text(heading), justify="right", no_wrap=True)
-        for name, line in zip(names, cells, strict=True):
+        for name, line in lines.items():
             table.add_row(Text(name), *line)
     else:
         table = _grid()
-        for name in names:
+        for name in lines:
             table.add_column(Text(name), justify="right")
         for number, heading in enumerate(headings):
-            table.add_row(Text(heading), *(line[number] for line in cells))
+            table.add_row(Text(heading), *(line[number] for line in lines.values()))
     console.print(table)
+
+
+def _width(headings: Sequence[str], lines: Mapping[str, Sequence[str]]) -> int:
+    """How wide figures are at least, the names of the rows in two or more lines."""
+    columns = [[heading, *cells] for heading, *cells in zip(headings, *lines.values(), strict=False)]
+    widest = [max(5, *(len(part) for cell in column for part in cell.split("\n"))) for column in columns]
+    return sum(width + 1 for width in widest) + min(_NAME, max(map(len, lines)))
 
 
 def _costs(view: TableView) -> Table:
     table = _grid(apart=0)
     columns = cost_cells(view)
     for heading, _ in columns:
-        table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
+        narrow = "para-\nmeters" if heading == "parameters" else heading.replace(" ", "\n", 1)
+        table.add_column(narrow, justify="right", no_wrap=True)
     for number, row in enumerate(view.rows):
         table.add_row(Text(row.name), *(cells[number] for _, cells in columns))
     return table
@@ -154,10 +188,6 @@ def _grid(apart: int = 1) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, apart))
     table.add_column("", min_width=_NAME)
     return table
-
-
-def _asked(view: TableView) -> str:
-    return "triplets" if view.measure == "accuracy" else "queries"
 
 
 def _short(value: Any) -> str:

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lapel.errors import LapelError
 
 FLOP_DEFINITION = (
-    "GFLOP = 1e9 floating-point operations of embedding one image under all attributes, a multiply-add counted as 2; "
+    "GFLOP = 1e9 floating-point operations of embedding one image (under all attributes, where the model embeds under "
+    "attributes), a multiply-add counted as 2; "
     "convolutions and matrix products, attention's included; not norms, activations, pooling and other work per element"
 )
 SPEED_DEFINITION = (
@@ -78,7 +79,7 @@ class Cost:
 
     Attributes:
         height, width: of the input in pixels.
-        attributes: how many an image is embedded under.
+        attributes: how many an image is embedded under; 0 for an instance model, which embeds its item alone.
         gflop: see ``FLOP_DEFINITION``.
         embedding: speed of embedding under all attributes.
         training: speed of a training step, or None where none was given.
@@ -115,7 +116,7 @@ def measure(
     """Measure a model on its own device.
 
     Args:
-        model: an attribute model.
+        model: an attribute model or an instance model.
         height: of the input in pixels.
         width: of the input in pixels.
         batch: images embedded at a time.
@@ -159,7 +160,7 @@ def gflop(model: nn.Module, height: int, width: int, attributes: Sequence[int] |
     """Return the GFLOP of embedding one image, by default under all attributes; see ``FLOP_DEFINITION``.
 
     Args:
-        model: an attribute model.
+        model: an attribute model or an instance model.
         height: of the input in pixels.
         width: of the input in pixels.
         attributes: numbers of the attributes.
@@ -255,7 +256,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _attributes(model: nn.Module) -> int:
-    return int(cast(Any, model).attributes)
+    return int(getattr(cast(Any, model), "attributes", 0))
 
 
 def _images(model: nn.Module, batch: int, height: int, width: int) -> Tensor:
@@ -269,6 +270,9 @@ def _images(model: nn.Module, batch: int, height: int, width: int) -> Tensor:
 
 
 def _embed(model: Any, images: Tensor, attributes: Sequence[int] | None = None) -> Tensor:
+    if not _attributes(model):  # it embeds the item, under no attribute
+        item: Tensor = model.embed(model.features(images))
+        return item
     numbers = range(_attributes(model)) if attributes is None else attributes
     vectors: Tensor = model.embed(model.features(images), torch.tensor(list(numbers), device=images.device))
     return vectors

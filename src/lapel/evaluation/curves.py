@@ -24,6 +24,18 @@ Array = NDArray[Any]
 POINTS = 240
 """Points of a drawn curve, at most; more are averaged in as many groups, with their range drawn behind."""
 _SHARED = ("val_map", "val_accuracy")
+TITLES = {
+    "val_map": "validation MAP, %",
+    "val_accuracy": "validation accuracy, %",
+    "val_acc@1": "validation Acc@1, %",
+    "val_acc@10": "validation Acc@10, %",
+    "val_tags": "validation of tags, mAP, %",
+    "val_landmarks": "validation of landmarks, 100 - error, %",
+    "val_branches": "validation of the branches, mean of tags and landmarks, %",
+    "val_views": "validation: own other view found first, %",
+}
+"""What a curve of these keys is called."""
+_BESIDE = ("val_acc@10", "val_tags", "val_landmarks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +63,12 @@ class Curves:
     """The curves of one run: ``loss`` and ``validation``, each None where nothing was written yet.
 
     Attributes:
+        loss: of the training.
+        validation: what the best weights were chosen by, in the last stage where stages differ in it.
         stages: steps at which a later stage of the training began.
         steps: how many steps there are.
         seconds: of training, at the last validation; None where unknown.
+        beside: what else was validated of an item run.
     """
 
     loss: Curve | None
@@ -61,6 +76,12 @@ class Curves:
     stages: tuple[int, ...] = ()
     steps: int = 0
     seconds: float | None = None
+    beside: tuple[Curve, ...] = ()
+
+    @property
+    def every(self) -> tuple[Curve, ...]:
+        """All curves that there are."""
+        return tuple(curve for curve in (self.loss, self.validation, *self.beside) if curve is not None)
 
 
 def read_curves(run: Path) -> Curves:
@@ -70,7 +91,7 @@ def read_curves(run: Path) -> Curves:
     """
     folders = sorted((folder for folder in run.glob("stage*") if folder.is_dir()), key=_number)
     losses: dict[int, float] = {}
-    scores: dict[int, float] = {}
+    scores: dict[str, dict[int, float]] = {}
     stages: list[int] = []
     name, seconds, start = "", 0.0, 0
     for folder in (*folders, run):
@@ -84,14 +105,20 @@ def read_curves(run: Path) -> Curves:
             if _finite(line.get("loss")):
                 losses[step] = float(line["loss"])
             known = [key for key in (*_SHARED, *(key for key in line if key.startswith("val_"))) if key in line]
-            if known and _finite(line[known[0]]):
-                name, scores[step] = known[0], float(line[known[0]])
+            for key in (*known[:1], *(key for key in _BESIDE if key in known[1:])):
+                if _finite(line[key]):
+                    name = key if key == known[0] else name
+                    scores.setdefault(key, {})[step] = float(line[key])
         seconds += max((float(line["seconds"]) for line in lines if _finite(line.get("seconds"))), default=0.0)
         start += max(int(line["step"]) for line in lines)
-    heading = {"val_map": "validation MAP, %", "val_accuracy": "validation accuracy, %"}
-    title = heading.get(name, f"validation {words(name.removeprefix('val_'))}, %")
-    validation = _curve(title, scores, whole=True)
-    return Curves(_curve("loss", losses), validation, tuple(stages), start, seconds or None)
+    validation = _curve(_title(name), scores.get(name, {}), whole=True)
+    found = (_curve(_title(key), scores[key], whole=True) for key in _BESIDE if key in scores and key != name)
+    beside = tuple(curve for curve in found if curve is not None)
+    return Curves(_curve("loss", losses), validation, tuple(stages), start, seconds or None, beside)
+
+
+def _title(key: str) -> str:
+    return TITLES.get(key, f"validation {words(key.removeprefix('val_'))}, %")
 
 
 def _number(folder: Path) -> tuple[int, str]:
@@ -199,19 +226,21 @@ def svg(curve: Curve, stages: Sequence[int] = (), width: int = 520, height: int 
 
 
 def draw_curves(found: Curves, path: Path, title: str = "") -> Path | None:
-    """Write both curves as one PNG; returns its path, or None where there is nothing to draw."""
-    curves = [curve for curve in (found.loss, found.validation) if curve is not None]
+    """Write the curves as one PNG; returns its path, or None where there is nothing to draw."""
+    curves = found.every
     if not curves:
         return None
     # Without pyplot, which would look for a display and keep state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4 * len(curves), 3.6), dpi=150, layout="constrained", facecolor="#faf9f7")
+    columns = min(len(curves), 3)
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(5.4 * columns, 3.6 * rows), dpi=150, layout="constrained", facecolor="#faf9f7")
     FigureCanvasAgg(figure)
     figure.suptitle(title.replace("$", r"\$"), fontsize=11, x=0.02, ha="left")
     for place, curve in enumerate(curves, 1):
-        axes = figure.add_subplot(1, len(curves), place, facecolor="#ffffff")
+        axes = figure.add_subplot(rows, columns, place, facecolor="#ffffff")
         axes.plot(
             curve.steps, curve.values, color="#2f6f73", linewidth=1.6, marker="o" if len(curve.steps) <= 40 else ""
         )
@@ -222,7 +251,8 @@ def draw_curves(found: Curves, path: Path, title: str = "") -> Path | None:
             best = curve.steps[curve.best], curve.values[curve.best]
             axes.plot(*best, marker="o", markersize=9, markerfacecolor="none", color="#1d1b18")
             axes.set_title(f"best {best[1]:.1f} at step {best[0]:,.0f}", fontsize=9, loc="right")
-        axes.set_ylim(*_limits(curve))
+        low, high = _limits(curve)
+        axes.set_ylim(low, high + 0.02 * (high - low))  # a dot at 100 % is not cut in half
         axes.set_xlim(left=0)
         axes.set_xlabel("steps", fontsize=9)
         axes.set_ylabel(curve.name.replace("$", r"\$"), fontsize=9)

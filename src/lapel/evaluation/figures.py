@@ -19,7 +19,10 @@ from lapel.errors import ImageError
 from lapel.evaluation.overlays import Picture, attention_to_image, colours, open_picture, overlay
 from lapel.files import atomic_path
 
-__all__ = ["Picture", "Tile", "attention_to_image", "colours", "ellipsis", "open_picture", "overlay", "sheet"]
+__all__ = [
+    "Picture", "Tile", "attention_to_image", "colours", "ellipsis", "grid", "open_picture", "overlay", "sheet",
+    "shortened",
+]  # fmt: skip
 
 _PAPER, _INK, _MUTED, _LINE = "#faf9f7", "#1d1b18", "#66615a", "#dedad3"
 _FRAMES = {True: "#1a7f37", False: "#c62828", None: "#9a958d"}
@@ -95,6 +98,11 @@ def ellipsis(text: str, width: float, font: Any) -> str:
         fits = font.getlength(text[:middle].rstrip() + "…") <= width
         low, high = (middle, high) if fits else (low, middle - 1)
     return text[:low].rstrip() + "…"
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text of at most so many letters, cut with an ellipsis."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip(" ,") + "…"
 
 
 def _mark(right: bool | None, size: int) -> Image.Image:
@@ -221,6 +229,54 @@ def sheet(
         draw.line((_PAD, y, width - _PAD, y), fill=_LINE, width=1)
     for part in plan:
         _draw(canvas, *part)
+    if path is not None:
+        with atomic_path(path) as temporary:
+            canvas.save(temporary)
+    return canvas
+
+
+def grid(
+    rows: Sequence[Sequence[Tile]],
+    path: Path | None = None,
+    *,
+    title: str = "",
+    headings: Sequence[str] = (),
+    side: int = 200,
+    foot: Sequence[tuple[str, str]] = (),
+) -> Image.Image:
+    """Draw tiles of one size in rows; a tile is framed and marked where it is known to be right or wrong.
+
+    Args:
+        rows: from left to right.
+        path: where to write it; None to only return it.
+        title: a line on top.
+        headings: a line above each row.
+        side: width of a tile in pixels.
+        foot: (colour, what it stands for), a legend below.
+    """
+    width = _PAD + max((len(row) for row in rows), default=0) * (side + _PAD)
+    top = _PAD + (34 if title else 0)
+    plan: list[tuple[Tile, tuple[int, int]]] = []
+    said: list[tuple[int, str]] = []
+    for number, row in enumerate(rows):
+        if headings:
+            said.append((top - 4, headings[number]))
+            top += 26
+        plan += [(tile, (_PAD + column * (side + _PAD), top)) for column, tile in enumerate(row)]
+        top += max((_height(tile, side) for tile in row), default=0) + _PAD
+    canvas = Image.new("RGB", (width, top + (30 if foot else 0)), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        _write(draw, (_PAD, _PAD - 4), title, 22, _INK, width - 2 * _PAD)
+    for y, text in said:
+        _write(draw, (_PAD, y), text, 16, _INK, width - 2 * _PAD)
+    for tile, place in plan:
+        _draw(canvas, tile, place, side, 0, tile.right is not None)
+    left = float(_PAD)
+    for colour, text in foot:
+        draw.ellipse((left, top + 3, left + 12, top + 15), fill=colour, outline=_MUTED)
+        _write(draw, (left + 20, top - 1), text, 14, _MUTED, width - left - 20 - _PAD)
+        left += 48 + _font_for(text, 14).getlength(text)
     if path is not None:
         with atomic_path(path) as temporary:
             canvas.save(temporary)

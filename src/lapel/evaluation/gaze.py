@@ -87,8 +87,7 @@ def gazes(
         if items[row] in shown:  # another view of the same garment
             continue
         shown.add(items[row])
-        photo, box, scale = _photo(pictures, row)
-        crop = photo if box is None else photo.crop((round(box[0]), round(box[1]), round(box[2]), round(box[3])))
+        photo, crop, box, scale = open_photo(pictures, row)
         try:
             maps = embedder.attention([crop], attributes)[0]
         except ImageError:  # a crop of a few pixels
@@ -105,8 +104,10 @@ def gazes(
     return rows
 
 
-def _photo(pictures: Pictures, row: int) -> tuple[Image.Image, tuple[float, ...] | None, float]:
-    """Return a photograph shrunk for the figure, its crop in the pixels of that, and the scale."""
+def open_photo(
+    pictures: Pictures, row: int
+) -> tuple[Image.Image, Image.Image, tuple[float, float, float, float] | None, float]:
+    """Return a photograph shrunk for the figure, what its box shows of that, the box in its pixels, and the scale."""
     photo = open_picture(pictures.path(row))
     scale = min(1.0, SIDE / max(photo.size))
     if scale < 1:
@@ -114,7 +115,10 @@ def _photo(pictures: Pictures, row: int) -> tuple[Image.Image, tuple[float, ...]
             (max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.LANCZOS
         )
     box = pictures.box(row)
-    return photo, None if box is None else tuple(edge * scale for edge in box), scale
+    if box is None:
+        return photo, photo, None, scale
+    x1, y1, x2, y2 = (edge * scale for edge in box)
+    return photo, photo.crop((round(x1), round(y1), round(x2), round(y2))), (x1, y1, x2, y2), scale
 
 
 def _frame(picture: Image.Image, boxes: Sequence[Sequence[float]]) -> None:

@@ -60,7 +60,7 @@ class Known:
     """What is known of a query and its results; None, an empty text or nothing at all: not known.
 
     Attributes:
-        wrong_score: cosine of the best wrong candidate.
+        wrong_score: cosine of the best wrong candidate, or its distance with a minus where that ranks.
         right_score: cosine of the best right one, where a wrong one ranks above it: else it was not hard to tell.
         spread: standard deviation of the query's scores over all candidates.
         view: how the query is seen.
@@ -126,8 +126,8 @@ def _tiny(known: Known) -> Reason | None:
     gap = known.wrong_score - known.right_score
     if not 0 <= gap <= (TINY_COSINE if known.spread is None else TINY * known.spread):
         return None
-    said = f"{gap:.3f} less than" if gap >= 0.0005 else "nearly as much as"
-    return Reason("tiny difference", f"the best right image scores {said} the best wrong one")
+    said = f"{gap:.3f} behind" if gap >= 0.0005 else "as good as level with"
+    return Reason("tiny difference", f"the best right image is {said} the best wrong one")
 
 
 def _doubtful(known: Known) -> Reason | None:
@@ -162,7 +162,7 @@ def evidence(
         catalogue: whose rows are named.
         query: its row.
         ranked: (C,) rows of the candidates, best first, without the query itself.
-        scores: (C,) their cosines.
+        scores: (C,) their cosines, or distances with a minus, which give no vote.
         right: (C,) bool.
         values: (C,) what each candidate shows, as text.
         vectors: rows -> (n, D); without it nothing is known of how near images of a value usually are.

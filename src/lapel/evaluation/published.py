@@ -1,7 +1,7 @@
 """The figures that AG-MAN's paper prints (tables 2 to 10), as printed, with what is known to be wrong in them.
 
 Beside them what ``lapel reproduce`` needs: the recipe of each row, and what the paper claims of its rows. Of AHBN's
-tables no figure is known to us, so none is here.
+tables no figure is known to us: ``published_items`` has their rows alone.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lapel.errors import LapelError
+from lapel.evaluation.published_items import AHBN
+from lapel.evaluation.published_table import Claim, PublishedTable
 
 # Test queries per attribute of the split that every published FashionAI figure uses.
 FASHIONAI_QUERIES = {
@@ -37,43 +39,8 @@ _DATA = {"FashionAI": ("asen", "FashionAI"), "DeepFashion": ("asen", "DeepFashio
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One ordering that a paper claims: row ``better`` is above row ``worse``, which ``says`` in words."""
-
-    better: str
-    worse: str
-    says: str
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """One table of a paper.
-
-    Attributes:
-        number: of the table in the paper.
-        title: what it shows, in our words.
-        dataset: on which data.
-        columns: headings of the figures, in the paper's order.
-        rows: name of the row -> its figures as printed; percent, but for "Average loss". The last figure stands for
-            the row, and the last row is the one that the others are compared with.
-        faults: what is known to be wrong or odd in print.
-        doubtful: rows with a figure that does not fit the others.
-        claims: orderings of rows that the paper claims with this table.
-    """
-
-    number: int
-    title: str
-    dataset: str
-    columns: tuple[str, ...]
-    rows: Mapping[str, tuple[float, ...]]
-    faults: tuple[str, ...] = ()
-    doubtful: tuple[str, ...] = ()
-    claims: tuple[Claim, ...] = field(default=(), repr=False)
-
-    @property
-    def main(self) -> str:
-        """The row that the table is about."""
-        return [*self.rows][-1]
+class AttributeTable(PublishedTable):
+    """A table of AG-MAN, with figures."""
 
     @property
     def recipes(self) -> dict[str, str]:
@@ -151,7 +118,7 @@ _DF_PEERS = {
 }
 
 _TABLES = (
-    PublishedTable(
+    AttributeTable(
         2,
         "attribute-specific retrieval",
         "FashionAI",
@@ -163,7 +130,7 @@ _TABLES = (
         },
         claims=_chain("AG-MAN", "ASENet_V2", "AttnFashion", "CSN"),
     ),
-    PublishedTable(
+    AttributeTable(
         3,
         "attribute-specific retrieval",
         "DeepFashion",
@@ -173,7 +140,7 @@ _TABLES = (
         ("AttnFashion",),
         _chain("AG-MAN", "ASENet_V2", "CSN", "AttnFashion"),
     ),
-    PublishedTable(
+    AttributeTable(
         4,
         "triplet relation prediction",
         "Zappos50k",
@@ -186,7 +153,7 @@ _TABLES = (
         },
         claims=_chain("AG-MAN", "CSN", "ASENet_V2", "AttnFashion"),
     ),
-    PublishedTable(
+    AttributeTable(
         5,
         "hierarchical feature (H) and classification loss (C)",
         "FashionAI",
@@ -202,7 +169,7 @@ _TABLES = (
         },
         claims=_PARTS,
     ),
-    PublishedTable(
+    AttributeTable(
         6,
         "hierarchical feature (H) and classification loss (C)",
         "DeepFashion",
@@ -216,7 +183,7 @@ _TABLES = (
         (_PANT, _BEST),
         claims=_PARTS,
     ),
-    PublishedTable(
+    AttributeTable(
         7,
         "parts of the attention",
         "FashionAI",
@@ -230,7 +197,7 @@ _TABLES = (
         },
         claims=_AGA_PARTS,
     ),
-    PublishedTable(
+    AttributeTable(
         8,
         "parts of the attention",
         "DeepFashion",
@@ -245,7 +212,7 @@ _TABLES = (
         (_PANT,),
         claims=_AGA_PARTS,
     ),
-    PublishedTable(
+    AttributeTable(
         9,
         "attention modules alone",
         "FashionAI",
@@ -253,7 +220,7 @@ _TABLES = (
         {**_PEERS, "attention only": _AGA},
         claims=_ALONE,
     ),
-    PublishedTable(
+    AttributeTable(
         10,
         "attention modules alone",
         "DeepFashion",
@@ -268,13 +235,18 @@ AGMAN = {table.number: table for table in _TABLES}
 
 
 def find_table(text: str | int) -> PublishedTable:
-    """Return a table by its number, as ``5``, ``table5`` or ``Table 5``.
+    """Return a table of AG-MAN by its number, as ``5``, ``table5`` or ``Table 5``, or AHBN's table I as ``ahbn``.
 
     Raises:
         LapelError: no such table; the message lists them.
     """
-    found = re.fullmatch(r"(?:table|tab\.?)?[\s_-]*(\d+)", str(text).strip().lower())
+    asked = str(text).strip().lower()
+    if re.fullmatch(r"ahbn[\s_-]*(?:(?:table|tab\.?)?[\s_-]*(?:1|i))?", asked):
+        return AHBN
+    found = re.fullmatch(r"(?:table|tab\.?)?[\s_-]*(\d+)", asked)
     if found is None or int(found[1]) not in AGMAN:
         listed = "; ".join(f"{table.number}: {table.title}, {table.dataset}" for table in _TABLES)
-        raise LapelError(f"no table {str(text)!r} to reproduce. AG-MAN's tables with figures are {listed}")
+        raise LapelError(
+            f"no table {str(text)!r} to reproduce. AG-MAN's tables with figures are {listed}. AHBN's table I is ahbn"
+        )
     return AGMAN[int(found[1])]

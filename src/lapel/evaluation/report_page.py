@@ -23,10 +23,6 @@ from lapel.evaluation.markup import TEMPLATES, VERDICTS, bar, image, interval, p
 from lapel.evaluation.sheets import SIDE, Line
 from lapel.files import atomic_write
 
-_LEGEND = (
-    '<p class="legend"><span class="right">✓ right</span><span class="wrong">✗ wrong</span>'
-    "<span>under each its true value and its similarity to the query</span></p>"
-)
 OPEN = 2
 """Attributes of figure 5 and of the confusion that are open when the page is; the others open by a click."""
 HEAT = 14
@@ -105,11 +101,10 @@ def _section(part: Section) -> str:
 
 def curves_body(found: Curves) -> str:
     """Return the curves side by side."""
-    parts = []
-    for curve in (found.loss, found.validation):
-        if curve is not None:
-            drawn = svg(curve, found.stages)
-            parts.append(f'<figure class="plot"><figcaption>{escape(curve.name)}</figcaption>{drawn}</figure>')
+    parts = [
+        f'<figure class="plot"><figcaption>{escape(curve.name)}</figcaption>{svg(curve, found.stages)}</figure>'
+        for curve in found.every
+    ]
     return f'<div class="plots card">{"".join(parts)}</div>'
 
 
@@ -119,7 +114,18 @@ def notes(lines: Sequence[str]) -> str:
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 
-def top_body(groups: Sequence[tuple[str, str, Sequence[Line]]]) -> str:
+def _legend(under: str) -> str:
+    return (
+        '<p class="legend"><span class="right">✓ right</span><span class="wrong">✗ wrong</span>'
+        f"<span>under each {escape(under)}</span></p>"
+    )
+
+
+UNDER = "its true value and its similarity to the query"
+"""What stands under each result of a figure."""
+
+
+def top_body(groups: Sequence[tuple[str, str, Sequence[Line]]], under: str = UNDER) -> str:
     """Figure 5: (name, remark, lines) of each attribute, the first ones open."""
     parts = []
     for place, (name, remark, lines) in enumerate(groups):
@@ -129,10 +135,10 @@ def top_body(groups: Sequence[tuple[str, str, Sequence[Line]]]) -> str:
             f'<details class="card group"{state}><summary><h3>{escape(words(name))}</h3>'
             f"<span>{escape(remark)}</span></summary>{rows}</details>"
         )
-    return _LEGEND + "".join(parts)
+    return _legend(under) + "".join(parts)
 
 
-def same_body(groups: Sequence[tuple[str, Sequence[Line]]]) -> str:
+def same_body(groups: Sequence[tuple[str, Sequence[Line]]], under: str = UNDER) -> str:
     """Figure 6: (name, a line per model) of each attribute; the query is shown once."""
     parts = []
     for name, lines in groups:
@@ -150,7 +156,7 @@ def same_body(groups: Sequence[tuple[str, Sequence[Line]]]) -> str:
             f'<article class="card"><div class="head"><h3>{escape(words(name))}</h3></div><div class="line">'
             f'<figure class="asked-one">{asked}</figure><div>{rows}</div></div></article>'
         )
-    return _LEGEND + "".join(parts)
+    return _legend(under) + "".join(parts)
 
 
 def _line(line: Line) -> str:
@@ -163,9 +169,9 @@ def _line(line: Line) -> str:
     )
 
 
-def failures_body(lines: Sequence[Line]) -> str:
+def failures_body(lines: Sequence[Line], under: str = UNDER) -> str:
     """Figure 9: a card for each failure."""
-    return _LEGEND + "".join(f'<div class="card alone">{_line(line)}</div>' for line in lines)
+    return _legend(under) + "".join(f'<div class="card alone">{_line(line)}</div>' for line in lines)
 
 
 def _hits(hits: Sequence[Tile]) -> str:

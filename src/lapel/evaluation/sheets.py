@@ -6,8 +6,8 @@ Each gives lines (a query and its results), which a page shows and ``draw_lines`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from lapel.decoding import decode_array
 from lapel.errors import ImageError
 from lapel.evaluation import metrics
 from lapel.evaluation.boards import Board, Ranking, three_queries
-from lapel.evaluation.figures import Tile, sheet
+from lapel.evaluation.figures import Tile, sheet, shortened
 from lapel.evaluation.likely import evidence, likely_reasons
 from lapel.evaluation.markup import encode, words
 from lapel.evaluation.overlays import Picture
@@ -87,28 +87,50 @@ class Pictures:
 def top_lines(board: Board, pictures: Pictures, seed: int = 0, top: int = 10) -> list[Line]:
     """Figure 5: the best results of a well, a middling and a badly answered query, drawn by the seed.
 
-    Results are framed right or wrong, with their true value under each.
+    Results are framed right or wrong, with their true value under each. Of items each is shown once, by its best image,
+    with the rank of that image and how many more images of it were passed on the way to the last one shown.
     """
     lines = []
     for which, number in three_queries(board, seed):
         ranking = board.ranking(number)
-        hits = [_hit(board, pictures, ranking, place) for place in range(min(top, len(ranking.order)))]
-        lines.append(
-            Line(
-                _query(board, pictures, number),
-                hits,
-                f"{which}: {_shown(board.asked[number])}",
-                facts=(
-                    f"{int(ranking.right[:top].sum())} of the first {len(hits)} right",
-                    *_facts(board, number, ranking),
-                ),
-            )
-        )
+        title = f"{which}: {_shown(board.asked[number])}"
+        if board.attribute:
+            hits = [_hit(board, pictures, ranking, place) for place in range(min(top, len(ranking.order)))]
+            found = f"{int(ranking.right[:top].sum())} of the first {len(hits)} right"
+        else:
+            hits, found = _grouped(board, pictures, ranking, top), _first(ranking)
+        lines.append(Line(_query(board, pictures, number), hits, title, facts=(found, *_facts(board, number, ranking))))
     return lines
 
 
+def _grouped(board: Board, pictures: Pictures, ranking: Ranking, top: int) -> list[Tile]:
+    """Return the first ``top`` items, best image first."""
+    places: dict[str, list[int]] = {}
+    for place, position in enumerate(ranking.order.tolist()):
+        own = places.setdefault(board.given[position], [])
+        if len(places) > top:
+            places.popitem()
+            break
+        own.append(place)
+    hits = []
+    for first, *others in places.values():
+        hit = _hit(board, pictures, ranking, first, tag=f"{first + 1:,}")
+        hits.append(replace(hit, value=f"{hit.value} (+{len(others)})") if others else hit)
+    return hits
+
+
+def _first(ranking: Ranking) -> str:
+    place = f"at rank {ranking.first:,}" if ranking.first else "nowhere"
+    return f"first right one {place} of {len(ranking.order):,}"
+
+
 def same_ten(
-    board: Board, pictures: Pictures, models: Mapping[str, Vectors], seed: int = 0, count: int = 10
+    board: Board,
+    pictures: Pictures,
+    models: Mapping[str, Vectors],
+    seed: int = 0,
+    count: int = 10,
+    euclidean: Collection[str] = (),
 ) -> list[Line]:
     """Figure 6: the same ten candidates of one query, ranked by each model; a line per model.
 
@@ -121,6 +143,7 @@ def same_ten(
         models: name -> its vectors.
         seed: of the draw.
         count: how many candidates.
+        euclidean: models that rank by Euclidean distance; the others rank by cosine.
     """
     generator = board.generator(seed + 1)
     for number in generator.permutation(board.answerable())[:50]:
@@ -139,10 +162,14 @@ def same_ten(
     asked, ranked = board.queries[number], board.candidates[chosen]
     lines = []
     for name, vectors in models.items():
-        found = metrics.fixed_point(vectors(np.append(ranked, asked), board.name if board.attribute else None))
-        scores = found[:-1] @ found[-1]
+        given = vectors(np.append(ranked, asked), board.name if board.attribute else None)
+        if name in euclidean:
+            scores = -np.linalg.norm(given[:-1].astype(np.float64) - given[-1], axis=1)
+        else:
+            found = metrics.fixed_point(given)
+            scores = found[:-1] @ found[-1] / 2.0**52
         order = np.argsort(-scores, kind="stable")
-        ranking = Ranking(chosen[order], scores[order] / 2.0**52, right[chosen[order]])
+        ranking = Ranking(chosen[order], scores[order], right[chosen[order]], name in euclidean)
         precision = metrics.average_precision_from_scores(scores[None], right[chosen][None])[0]
         hits = [_hit(board, pictures, ranking, place) for place in range(len(order))]
         query = _query(board, pictures, int(number))
@@ -167,8 +194,7 @@ def failure(board: Board, number: int, catalogue: Catalogue, pictures: Pictures,
         places.append(ranking.first - 1)
     hits = [_hit(board, pictures, ranking, place, tag=f"rank {place + 1:,}") for place in places]
     title = f"{words(board.name)}: {_shown(board.asked[number])}"
-    first = f"first right one at rank {ranking.first:,} of {len(ranking.order):,}"
-    return Line(_query(board, pictures, number), hits, title, note, (first, *_facts(board, number, ranking)))
+    return Line(_query(board, pictures, number), hits, title, note, (_first(ranking), *_facts(board, number, ranking)))
 
 
 def _reasons(board: Board, number: int, ranking: Ranking, catalogue: Catalogue) -> str:
@@ -209,7 +235,9 @@ def _hit(board: Board, pictures: Pictures, ranking: Ranking, place: int, tag: st
     position = int(ranking.order[place])
     row = board.candidates[position]
     value, right = _shown(board.given[position]), bool(ranking.right[place])
-    return Tile(pictures[row], pictures.name(row), value, float(ranking.scores[place]), right=right, tag=tag)
+    score = float(ranking.scores[place])
+    score = abs(score) if ranking.euclidean else score
+    return Tile(pictures[row], pictures.name(row), value, score, right=right, tag=tag)
 
 
 def _facts(board: Board, number: int, ranking: Ranking) -> list[str]:
@@ -222,5 +250,4 @@ def _facts(board: Board, number: int, ranking: Ranking) -> list[str]:
 
 def _shown(value: str, longest: int = 60) -> str:
     """Return a value as text: of a hundred values that an image may have, the first ones."""
-    value = words(value) or "not labelled"
-    return value if len(value) <= longest else value[: longest - 1].rstrip(" ,") + "…"
+    return shortened(words(value) or "not labelled", longest)

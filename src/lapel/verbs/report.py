@@ -27,7 +27,8 @@ class Report:
     to: Annotated[Path | None, hint("DIR: without it: RUN/report")] = None
     """The folder for report.html, figures/ and result.json."""
     against: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="RUN")] = ()
-    """A further run, trained on the same attributes, that ranks the same ten candidates beside this one."""
+    """A further run that ranks the same ten candidates beside this one; beside an attribute run, one of the same
+    attributes."""
     seed: int = 0
     """Draws the queries, the intervals and what is shown."""
     quiet: bool = False
