@@ -19,9 +19,10 @@ from lapel.config import load_recipe
 from lapel.errors import LapelError, RecipeError, RunError
 from lapel.evaluation.published import AGMAN, find_table
 from lapel.evaluation.record import read_result
-from lapel.evaluation.reproduced import TableView
-from lapel.reproduce import plan, reproduce
+from lapel.evaluation.table_view import TableView
+from lapel.reproduce import reproduce
 from lapel.runs import note, stored_fingerprint
+from lapel.table_rows import plan
 from lapel.verbs.reproduce import Reproduce
 
 from .training_world import draw
@@ -249,6 +250,9 @@ def test_rows_come_in_the_paper_s_order_whatever_is_asked(tmp_path: Path) -> Non
     assert [row.name for row in rows] == ["without SA", "AG-MAN", "frozen", "mine"]
     assert [row.folder for row in rows] == ["agman-without-sa", "agman", "frozen", "mine"]
     assert {row.recipe.training.batch for row in rows} == {9}
+    for asked in ((str(mine),), ("mine",), ("mine", "mine")):
+        assert [row.name for row in plan(AGMAN[7], asked, (str(mine),))] == ["mine"], "a row that --also brings"
+    assert [row.name for row in plan(AGMAN[7], ("agman",), ("frozen",))] == ["AG-MAN", "frozen"]
     clash = tmp_path / "agman.yaml"
     clash.write_text("model: {name: agman}\n")
     with pytest.raises(RecipeError, match="rename"):
@@ -274,16 +278,25 @@ def test_minutes_become_the_same_number_of_steps_for_every_seed(catalogue: Path,
     assert [path for path in (tmp_path / "five").iterdir() if path.name.startswith(".pace")] == []
 
 
-def test_stages_share_the_minutes_by_the_clock(catalogue: Path, tmp_path: Path) -> None:
+def test_stages_share_the_minutes_by_their_epochs(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = tmp_path / "staged.yaml"
-    stages = [{"training.epochs": 1000}, {"training.epochs": 1000}]
+    stages = [{"training.epochs": 1000}, {"training.epochs": 3000, "training.minutes": 7.0}]
     mine.write_text(json.dumps(load_recipe("agman", TINY).to_dict() | {"stages": stages}))
     settings = tuple(setting for setting in TINY if "epochs" not in setting)
-    options: dict[str, Any] = {"rows": ("agman",), "also": (str(mine),), "seeds": 1, "settings": settings}
-    run(catalogue, tmp_path / "five", minutes=0.02, **options)
-    for folder in ("staged/seed0/stage1", "staged/seed0"):
-        config = json.loads((tmp_path / "five" / folder / "config.json").read_text())
-        assert config["recipe"]["training"]["minutes"] == pytest.approx(0.01)
+    options: dict[str, Any] = {"rows": ("staged",), "also": (str(mine),), "seeds": 1, "settings": settings}
+    rates = iter([5.0, 2.0])
+    monkeypatch.setattr("lapel.pace._steps_per_second", lambda *_: next(rates))
+    view = run(catalogue, tmp_path / "five", minutes=0.04, **options)
+    assert [row.name for row in view.rows] == ["staged"]
+    for folder, steps in (("staged/seed0/stage1", 3), ("staged/seed0", 4)):  # 0.6 s at 5, 1.8 s at 2 steps a second
+        training = json.loads((tmp_path / "five" / folder / "config.json").read_text())["recipe"]["training"]
+        assert (training["steps"], training["minutes"]) == (steps, 0)
+    assert view.rows[0].cost["training"]["steps"] == 7
+    before = traces(tmp_path / "five")
+    run(catalogue, tmp_path / "five", minutes=0.04, **options)
+    assert traces(tmp_path / "five") == before, "the paces are not measured again"
 
 
 def test_stages_are_trained_and_counted(catalogue: Path, tmp_path: Path) -> None:
@@ -315,7 +328,7 @@ def test_the_verb_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("lapel.reproduce.reproduce", hand_on)
     assert cli.main(shlex.split("reproduce Table-2 --catalogue c --to d --set a.b=1 --set c.d=2 --quiet")) == 0
     (arguments, options) = made[0]
-    assert arguments == (2, Path("c"), Path("d"))
+    assert arguments == ("2", Path("c"), Path("d"))
     assert options["settings"] == ("a.b=1", "c.d=2")
     assert (options["seeds"], options["rows"], options["minutes"]) == (3, (), 0.0)
     said = capsys.readouterr().err

@@ -28,10 +28,13 @@ def paced(recipe: Recipe, name: str, minutes: float, to: Path, quiet: bool = Fal
     machine or after an interruption, gives the same number of steps. That a row was trained while other work went on
     then costs time, never a fair comparison.
 
+    The stages of a recipe share the minutes as their epochs are to each other, and each has a pace of its own: a stage
+    that trains more of the model makes fewer steps in its share.
+
     Args:
-        recipe: without stages.
+        recipe: with stages or without.
         name: of the row in the file.
-        minutes: of training.
+        minutes: of training, all stages together.
         to: folder of the file.
         quiet: no progress bar.
 
@@ -42,21 +45,33 @@ def paced(recipe: Recipe, name: str, minutes: float, to: Path, quiet: bool = Fal
     known = _read(to / NAME)
     found = known.get(name)
     if not isinstance(found, Mapping) or found.get("recipe") != key:
-        rate = _steps_per_second(recipe, to, quiet)
-        found = {
-            "recipe": key,
-            "minutes": minutes,
-            "steps_per_second": rate,
-            "steps": max(1, round(60 * minutes * rate)),
-        }
+        stages = recipe.resolved()
+        epochs = sum(stage.training.epochs for stage in stages)
+        lengths = [_length(stage, minutes * stage.training.epochs / epochs, to, quiet) for stage in stages]
+        found = {"recipe": key, **({"minutes": minutes, "stages": lengths} if recipe.stages else lengths[0])}
         atomic_write(to / NAME, json.dumps({**known, name: found}, indent=2) + "\n")
-    return replace(recipe, training=replace(recipe.training, steps=int(found["steps"])))
+    if not recipe.stages:
+        return replace(recipe, training=replace(recipe.training, steps=int(found["steps"]), minutes=0.0))
+    # Steps say how long a stage is; a limit by the clock, the recipe's own or a stage's, would cut it short.
+    ours = [{key: value for key, value in changes.items() if key != "training.minutes"} for changes in recipe.stages]
+    stages_ = [
+        changes | {"training.steps": int(length["steps"])}
+        for changes, length in zip(ours, found["stages"], strict=True)
+    ]
+    return replace(recipe, training=replace(recipe.training, minutes=0.0), stages=tuple(stages_))
+
+
+def _length(recipe: Recipe, minutes: float, to: Path, quiet: bool) -> dict[str, float]:
+    """Return how many steps a recipe without stages makes in this time, and what that follows from."""
+    rate = _steps_per_second(recipe, to, quiet)
+    return {"minutes": minutes, "steps_per_second": rate, "steps": max(1, round(60 * minutes * rate))}
 
 
 def _steps_per_second(recipe: Recipe, to: Path, quiet: bool) -> float:
     """Train for a moment in a folder that is then removed."""
     to.mkdir(parents=True, exist_ok=True)
-    trial = replace(recipe, training=replace(recipe.training, steps=_TRIAL, validate_every=1_000_000))
+    settings = replace(recipe.training, steps=_TRIAL, minutes=0.0, validate_every=1_000_000)
+    trial = replace(recipe, training=settings)
     with tempfile.TemporaryDirectory(prefix=".pace-", dir=to) as folder:
         run = train(trial, Path(folder) / "run", quiet=quiet)
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
@@ -68,8 +83,10 @@ def _steps_per_second(recipe: Recipe, to: Path, quiet: bool) -> float:
 
 
 def images_per_step(config: RunConfig) -> int:
-    """Return how many images one step of one process of a run reads."""
+    """Return how many images one step of one process of a run reads, each as often as it is seen."""
     settings = config.recipe.training
+    if "images_per_step" in config.protocol:  # of an item run
+        return int(config.protocol["images_per_step"])
     if settings.batching == "pairs":
         return min(settings.batch, int(config.protocol["train"]))
     return 3 * settings.batch

@@ -1,8 +1,9 @@
 """One run of one row of a table: trained unless it is, measured unless it was, and what both left behind.
 
 Beside the run's own files its folder then holds ``trained.json`` (that the training reached its end, and what it took),
-``result.json`` (as ``lapel evaluate`` writes it) and ``answers.npz`` (each query's AP, or each triplet right or wrong),
-from which differences between rows are told without embedding an image again.
+``result.json`` (as ``lapel evaluate`` writes it) and ``answers.npz`` (each query's AP, or each triplet right or wrong,
+or whether each query found its item among the first K), from which differences between rows are told without embedding
+an image again.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ from lapel.config import Recipe
 from lapel.errors import RunError
 from lapel.evaluate import evaluate
 from lapel.evaluation.comparison import Answers
+from lapel.evaluation.instances import ItemResult
 from lapel.evaluation.localisation import localise, read_regions
 from lapel.evaluation.protocols import RetrievalResult, query_keys
 from lapel.evaluation.triplets import TripletsResult
 from lapel.files import atomic_path, atomic_write
 from lapel.pace import images_per_step
-from lapel.protocol import Protocol, to_dict
+from lapel.protocol import ItemProtocol, Protocol, to_dict
 from lapel.retrieval.embedder import load
 from lapel.runs import CONFIG, read_config, stored_fingerprint
 from lapel.stages import layout
 from lapel.training import train
 
 TRAINED, RESULT, ANSWERS = "trained.json", "result.json", "answers.npz"
+TAGS, LANDMARKS = "tag mAP", "landmark error"
+"""Headings of what the branches of an item run predict, in percent; the error of the image's size."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +103,37 @@ class RowRun:
         result = evaluate(self.folder, catalogue, json=self.folder / RESULT, quiet=quiet, protocol=protocol)
         arrays: dict[str, Any] = {"stamp": np.array(self._stamp(protocol))}
         if isinstance(result, RetrievalResult):
-            answers = {row.attribute: (query_keys(row.rows), row.aps) for row in result.attributes}
+            answers: Answers = {row.attribute: (query_keys(row.rows), row.aps) for row in result.attributes}
             arrays["chance"] = np.array(result.chance)
-        else:
-            assert isinstance(result, TripletsResult)
+        elif isinstance(result, TripletsResult):
             answers = {name: (row.places, row.right) for name, row in result.attributes.items()}
             arrays |= {"chance": np.array(0.5), "loss": np.array(result.overall.loss)}
+        else:
+            assert isinstance(protocol, ItemProtocol)
+            answers = item_answers(result)
+            chances = dict(zip(answers, result.chance, strict=True))
+            arrays |= {"chance": np.array(chances[f"Acc@{protocol.headline}"]), **_numbers("chances", chances)}
+            arrays |= _numbers("branches", self._branches(result, catalogue, protocol, quiet))
         arrays |= _packed("answers", answers)
-        if regions := read_regions(catalogue):
+        if not isinstance(result, ItemResult) and (regions := read_regions(catalogue)):
             whole = catalogue.with_splits(self.recipe.data.split_seed)
             looked = localise(load(self.folder), whole, regions, split="test")
             arrays |= _packed("pointing", looked.answers()) | {"pointing_chance": np.array(looked.overall.chance)}
         with atomic_path(self.folder / ANSWERS) as temporary:
             np.savez_compressed(temporary, **arrays)
+
+    def _branches(
+        self, result: ItemResult, catalogue: Catalogue, protocol: ItemProtocol, quiet: bool
+    ) -> dict[str, float]:
+        """What the branches predict, those of the stages before too: of a branch that was trained to."""
+        *before, (last, _) = layout(self.recipe, self.folder)
+        found = branch_figures(last, result)
+        for number, (stage, folder) in enumerate(before, 1):
+            if stage.training.losses.get("tags") or stage.training.losses.get("landmarks"):
+                measured = evaluate(folder, catalogue, quiet=quiet, protocol=protocol)
+                assert isinstance(measured, ItemResult)
+                found |= {f"{name}, stage {number}": value for name, value in branch_figures(stage, measured).items()}
+        return {name: found[name] for name in sorted(found, key=lambda name: not name.startswith(TAGS))}
 
     def _measured(self, protocol: Protocol) -> bool:
         if not (self.folder / RESULT).is_file():
@@ -131,7 +153,9 @@ class RowRun:
             return None
 
     def read(self) -> dict[str, Any]:
-        """Return ``answers``, ``chance``, and as far as known ``loss``, ``pointing``, ``pointing_chance``, ``trained``.
+        """Return ``answers``, ``chance``, ``trained``, and as far as known ``loss``, ``pointing``, ``pointing_chance``.
+
+        Of items also ``chances``, of each column, and ``branches``, what the model's branches predict.
 
         Raises:
             RunError: it was not measured.
@@ -142,7 +166,26 @@ class RowRun:
         found: dict[str, Any] = {"answers": _unpacked("answers", stored), "trained": self.trained or {}}
         if pointing := _unpacked("pointing", stored):
             found["pointing"] = pointing
+        for kind in ("chances", "branches"):
+            if kind in stored:
+                found[kind] = dict(zip(stored[kind].tolist(), stored[f"{kind}_values"].tolist(), strict=True))
         return found | {name: float(stored[name]) for name in ("chance", "loss", "pointing_chance") if name in stored}
+
+
+def item_answers(result: ItemResult) -> Answers:
+    """Return which queries found their item among the first K, for every K of the result."""
+    keys, rank = query_keys(result.rows), result.ranks.rank
+    return {f"Acc@{k}": (keys, (rank > 0) & (rank <= k)) for k in result.ks}
+
+
+def branch_figures(recipe: Recipe, result: ItemResult) -> dict[str, float]:
+    """Return what the branches of a run predict, in percent: those that its recipe trains to."""
+    losses, found = recipe.training.losses, {}
+    if losses.get("tags") and result.tags is not None:
+        found[TAGS] = 100 * result.tags.map
+    if losses.get("landmarks") and result.landmarks is not None:
+        found[LANDMARKS] = 100 * result.landmarks.error
+    return found
 
 
 def _took(folders: list[Path]) -> dict[str, Any]:
@@ -158,6 +201,10 @@ def _took(folders: list[Path]) -> dict[str, Any]:
         total["images"] += state["step"] * batch * state.get("processes", 1)
         total["seconds"] += state["elapsed"]
     return total
+
+
+def _numbers(kind: str, found: Mapping[str, float]) -> dict[str, Any]:
+    return {kind: np.array([*found], str), f"{kind}_values": np.array([*found.values()], float)}
 
 
 def _packed(kind: str, answers: Answers) -> dict[str, Any]:

@@ -36,6 +36,11 @@ FORMATS = {
     "zappos50k": ("triplet prediction", ("Average loss", "Accuracy (%)")),
     "street2shop": ("instance retrieval", ("Acc@20", "dresses")),
 }
+RECIPES = {
+    "attribute-specific retrieval": "agman",
+    "triplet prediction": "agman-zappos",
+    "instance retrieval": "ahbn",
+}
 
 
 def lapel(line: str) -> int:
@@ -54,6 +59,7 @@ def test_drawn_checked_imported_trained_scored(
     assert "ready to import" in capsys.readouterr().out
     root = "data/FashionAI" if name == "asen" else "data"
     assert lapel(f"data import {name} {root} --to catalogue --quiet") == 0
+    assert f"next: lapel train {RECIPES[task]} --set data.catalogue=catalogue\n" in capsys.readouterr().err
     assert lapel("data check catalogue --quiet") in (0, 1)  # some public data sets do have leaks
     assert lapel(f"train demo --set data.catalogue=catalogue {SMALL} --to run --quiet") == 0
     capsys.readouterr()

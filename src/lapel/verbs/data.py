@@ -16,6 +16,7 @@ from lapel.standins import STANDINS
 from lapel.verbs.options import hint
 
 if TYPE_CHECKING:
+    from lapel.catalogue import Catalogue
     from lapel.check import CheckReport
     from lapel.datasets.checking import DatasetReport
 
@@ -100,8 +101,16 @@ class Import:
         splits = ", ".join(found.catalogue.splits()) or "none"
         attributes = ", ".join(found.catalogue.attributes) or "none"
         say(f"{len(found.catalogue):,} rows; splits: {splits}; attributes: {attributes}")
-        say(f"next: lapel train agman --set data.catalogue={shlex.quote(str(self.to))}")
+        say(f"next: lapel train {suggested(found.catalogue)} --set data.catalogue={shlex.quote(str(self.to))}")
         return 0
+
+
+def suggested(catalogue: Catalogue) -> str:
+    """Return the recipe to start with: the paper's where the catalogue is a paper's data set, else ours for a shop."""
+    protocol = catalogue.record.get("protocol")
+    if protocol is not None:
+        return {"attributes": "agman", "triplets": "agman-zappos", "items": "ahbn"}[protocol["task"]]
+    return "shop" if catalogue.attributes else "items"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from lapel.shell import say
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train and measure every row of one of AG-MAN's tables, beside what the paper prints.
+    """Train and measure every row of one of AG-MAN's tables, beside what the paper prints, or of AHBN's ablations.
 
-    Rows that are trained stay as they are; a row that was stopped goes on. Leaves tableN.html and tableN.json.
+    Rows that are trained stay as they are; a row that was stopped goes on. Leaves tableN.html and tableN.json, of AHBN
+    ahbn.html and ahbn.json.
     """
 
     table: Annotated[Positional[str], arg(metavar="TABLE")]
-    """2 to 10: the table's number in the paper."""
+    """2 to 10: the table's number in AG-MAN's paper; ahbn: table I of AHBN's, whose figures are not known."""
     catalogue: Annotated[Path, arg(metavar="CATALOGUE")] = field(kw_only=True)
     """What to train and to measure on: a CSV or Parquet file, or its folder."""
     to: Annotated[Path, arg(metavar="DIR")] = field(kw_only=True)
@@ -29,13 +30,14 @@ class Reproduce:
     seeds: int = 3
     """How many times each row is trained, from seed 0 on."""
     rows: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="ROW")] = ()
-    """Only these rows, by their name in the table or by their recipe."""
+    """Only these rows, by their name in the table or by their recipe; those of --also are always there."""
     also: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="RECIPE")] = ()
     """A further row: a recipe's name or YAML file, or frozen, the untouched trunk."""
     settings: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")] = ()
     """Change one setting of every row, such as model.trunk=mobilenetv2_100."""
     minutes: float = 0.0
-    """Train every row for as many steps as it makes in this time, in place of its recipe's length."""
+    """Train every row for as many steps as it makes in this time, in place of its recipe's length. Stages share it by
+    their epochs."""
     quiet: bool = False
     """Show no progress."""
 
@@ -43,12 +45,13 @@ class Reproduce:
         """Reproduce, and print the table."""
         from lapel.evaluation.published import find_table
 
-        number = find_table(self.table).number  # before the seconds that torch takes to load
+        table = find_table(self.table)  # before the seconds that torch takes to load
         from lapel.reproduce import reproduce
+        from lapel.table_rows import folder_of
 
         try:
             view = reproduce(
-                number,
+                table.label,
                 self.catalogue,
                 self.to,
                 seeds=self.seeds,
@@ -64,9 +67,9 @@ class Reproduce:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, named so that torch need not be imported here
                 raise
             raise RunError("the GPU's memory is full: a smaller training.batch, image or trunk, with --set") from error
-        say(f"the page: {self.to / f'table{number}.html'}")
+        say(f"the page: {self.to / f'{table.file}.html'}")
         shown = next((row for row in view.rows if row.name == view.main), view.rows[0])
-        say(f"next, with pictures: {shlex.join(['lapel', 'report', str(self.to / shown.recipe / 'seed0')])}")
+        say(f"next, with pictures: {shlex.join(['lapel', 'report', str(self.to / folder_of(shown.recipe) / 'seed0')])}")
         return 0
 
     def command(self) -> str:
