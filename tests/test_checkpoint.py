@@ -148,6 +148,20 @@ def test_another_model_of_items_takes_what_it_shares(items: Path, capsys: pytest
         start_items_from(build_item("pooled", 0, "resnet18", dim=8), items, ())
 
 
+def test_a_sketch_of_another_size_keeps_its_own_buckets(tmp_path: Path) -> None:
+    """They have the same shape, but lie within the other size."""
+    options = {"localisation": "light", "width": 8, "common": 2}
+    small, large = (item_model(0, "ahbn", sketch=size, **options) for size in (16, 512))
+    model = {"name": "ahbn", "trunk": "test_resnet.r160_in1k", "task": "items", "tags": []}
+    config = RunConfig(model, {}, {}, Recipe(), {})
+    config.write(tmp_path)
+    save_weights(tmp_path, small.state_dict(), config, {})
+    drawn = large.state_dict()["fuse.first_buckets"].clone()
+    start_items_from(large, tmp_path, ())
+    assert same(large, tmp_path) >= {"trunk"}
+    assert torch.equal(large.state_dict()["fuse.first_buckets"], drawn)
+
+
 def test_an_attribute_run_lends_its_trunk(whole: Path) -> None:
     model = build_item("pooled", 0, "test_resnet", dim=8)
     start_items_from(model, whole, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,25 @@ def test_it_is_kept_however_busy_the_machine_is_later(
     assert paced(ours, "another", 1.0, tmp_path).training.steps == 420
     (tmp_path / NAME).write_text("{")
     assert paced(ours, "row", 0.5, tmp_path).training.steps == 330, "a damaged file"
+
+
+def test_a_setting_that_is_new_in_a_later_version_changes_no_pace(
+    ours: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = iter([2.0, 7.0])
+    monkeypatch.setattr(pace, "_steps_per_second", lambda *_: next(rates))
+    older = Recipe.to_dict
+
+    def newer(self: Recipe) -> dict[str, Any]:
+        data = older(self)
+        data["training"]["invented"] = 1.0
+        return data
+
+    assert paced(ours, "row", 1.0, tmp_path).training.steps == 120
+    monkeypatch.setattr(Recipe, "to_dict", newer)
+    assert paced(ours, "row", 1.0, tmp_path).training.steps == 120
+    other = replace(ours, training=replace(ours.training, lr=0.123))
+    assert paced(other, "row", 1.0, tmp_path).training.steps == 420
 
 
 def test_a_recipe_with_steps_trains_exactly_those(ours: Recipe, tmp_path: Path) -> None:

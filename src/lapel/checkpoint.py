@@ -143,6 +143,8 @@ def start_items_from(model: nn.Module, run: Path | str, tags: Sequence[tuple[str
     }
     # A layer is its weight and its bias: the bias, of the same shape still, belongs to what is not taken.
     layers = {name.rpartition(".")[0] for name in anew & own.keys()}
+    if "project" in layers:
+        layers.add("fuse")  # a sketch of another size has other buckets, of the same shape
     anew |= {name for name in tensors if name.rpartition(".")[0] in layers}
     if parts := sorted({name.split(".")[0] for name in anew & own.keys()}):
         why = "of other tags or sizes than in this training"

@@ -41,7 +41,7 @@ def paced(recipe: Recipe, name: str, minutes: float, to: Path, quiet: bool = Fal
     Raises:
         LapelError: what ``lapel.training.train`` raises; the file cannot be written.
     """
-    key = hashlib.sha256(json.dumps([recipe.to_dict(), minutes], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([_changed(recipe), minutes], sort_keys=True).encode()).hexdigest()
     known = _read(to / NAME)
     found = known.get(name)
     if not isinstance(found, Mapping) or found.get("recipe") != key:
@@ -59,6 +59,17 @@ def paced(recipe: Recipe, name: str, minutes: float, to: Path, quiet: bool = Fal
         for changes, length in zip(ours, found["stages"], strict=True)
     ]
     return replace(recipe, training=replace(recipe.training, minutes=0.0), stages=tuple(stages_))
+
+
+def _changed(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, so that a later Lapel with further ones knows it again."""
+    found = {}
+    usual = Recipe().to_dict()
+    for section, settings in recipe.to_dict().items():
+        if isinstance(settings, dict):
+            settings = {name: value for name, value in settings.items() if value != usual[section][name]}
+        found[section] = settings
+    return found
 
 
 def _length(recipe: Recipe, minutes: float, to: Path, quiet: bool) -> dict[str, float]:
