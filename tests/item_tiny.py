@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lapel.item_objective import ItemTargets
 from lapel.models.base import ItemNetwork
+from lapel.training.item_objective import ItemTargets
 
 
 class Seen(NamedTuple):

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from lapel.augment import LUMA, Options, View, apply_view, augment, move_landmarks, move_points, views
 from lapel.config import ImageConfig
-from lapel.feed import view_options
 from lapel.landmarks import MIRRORED, flip_landmarks
+from lapel.training.feed import view_options
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 from safetensors import safe_open
 
 from lapel.catalogue import Catalogue
-from lapel.checkpoint import NAME
 from lapel.config import Recipe, from_dict
 from lapel.protocol import TripletProtocol, to_dict
 from lapel.retrieval.embedder import load
 from lapel.runs import note, stored_fingerprint
+from lapel.training.checkpoint import NAME
 
 COLOURS = {"Red": (210, 40, 40), "Green": (40, 190, 40), "Blue": (40, 40, 210)}
 SHAPES = ("disc", "bar")

@@ -138,7 +138,7 @@ class TrainingConfig:
         proxy_lr: learning rate of the value proxies, and of the item classifier; 0 takes that of the head.
         smoothing: label smoothing of the value-proxy loss, and of ``id``.
         class_weight: weight of the attribute classification loss.
-        combine: ``fixed``, ``learned`` or ``printed``, see ``lapel.losses.Combination``.
+        combine: ``fixed``, ``learned`` or ``printed``, see ``lapel.losses.attributes.Combination``.
         average: decay of an exponential moving average of the weights, which is then validated and kept; 0 is off.
         precision: ``auto`` takes bf16 where the processor has it, ``bf16`` or ``fp32`` force one.
         validate_every: epochs between validations.

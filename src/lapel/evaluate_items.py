@@ -17,7 +17,6 @@ from lapel.evaluate_job import Job
 from lapel.evaluation.instances import ItemResult, Rerank, instance_retrieval
 from lapel.evaluation.prediction import LandmarkResult, PredictionResult
 from lapel.image_source import ImageSource
-from lapel.item_objective import active
 from lapel.item_outputs import ItemOutputs, item_outputs, landmark_result, tag_result
 from lapel.parts import item_part
 from lapel.progress import bar
@@ -25,6 +24,7 @@ from lapel.protocol import ItemProtocol
 from lapel.retrieval.embedder import Embedder
 from lapel.retrieval.rerank import rerank
 from lapel.runs import read_config
+from lapel.training.item_objective import active
 
 Rows = npt.NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lapel.errors import RecipeError
 from lapel.heatmaps import draw_heatmaps, read_heatmaps
-from lapel.losses_items import heatmap_loss
+from lapel.losses.items import heatmap_loss
 from lapel.models.fashionnet import FashionNet, FashionNetFeatures, glimpses
 
 from .item_contract import TAGS, TRUNK, ItemModelContract, alive, outputs

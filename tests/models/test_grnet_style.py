@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lapel.errors import RecipeError
-from lapel.losses_items import pair_match_loss
+from lapel.losses.items import pair_match_loss
 from lapel.models.grnet_style import GRNetStyle, windows
 
 from .item_contract import TAGS, TRUNK, ItemModelContract, alive

@@ -15,7 +15,7 @@ from lapel.models import Triplets, build
 from lapel.models.rpf import RPF, ResidualNorm
 from lapel.models.trunks import parameter_count
 
-from ..test_losses_regions import slow_contrast
+from ..losses.test_regions import slow_contrast
 from .contract import ATTRIBUTES, AttributeModelContract
 from .test_asenpp import assert_boxes_differ, awake, traced_equals
 from .test_regions import slow_box, slow_crop

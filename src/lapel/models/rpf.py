@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lapel.losses import triplet_loss
-from lapel.losses_regions import cross_branch_loss
+from lapel.losses.attributes import triplet_loss
+from lapel.losses.regions import cross_branch_loss
 from lapel.models.attention import pool
 from lapel.models.base import Triplets, check_option
 from lapel.models.branches import (

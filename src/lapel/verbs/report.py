@@ -44,7 +44,7 @@ class Report:
         for run in (self.run, *self.against):
             read_config(run)
             stored_fingerprint(run)
-        from lapel.report import report
+        from lapel.report.build import report
 
         page = report(self.run, self.catalogue, self.to, self.against, self.seed, self.quiet)
         print(page)

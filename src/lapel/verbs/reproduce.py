@@ -46,8 +46,8 @@ class Reproduce:
         from lapel.evaluation.published import find_table
 
         table = find_table(self.table)  # before the seconds that torch takes to load
-        from lapel.reproduce import reproduce
-        from lapel.table_rows import folder_of
+        from lapel.reproduction.reproduce import reproduce
+        from lapel.reproduction.table_rows import folder_of
 
         try:
             view = reproduce(

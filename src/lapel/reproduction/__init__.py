@@ -1,0 +1,1 @@
+"""A paper's table on a catalogue: its rows trained, measured and shown beside print."""
