@@ -19,8 +19,8 @@ from lapel.report.build import report
 from lapel.report.items import mean_errors, pick_guesses
 from lapel.retrieval.embedder import load
 
-from ..item_run import draw_run
 from ..evaluation.test_page import Reader
+from ..item_run import draw_run
 
 EVERY = {"metrics", "curves", "found", "branches", "landmarks", "tags", "failures"}
 
