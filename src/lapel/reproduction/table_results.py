@@ -130,12 +130,13 @@ def _notes(table: PublishedTable, settings: Sequence[str], minutes: float) -> li
     return notes
 
 
-def _named(settings: Sequence[str]) -> list[str]:
-    """Settings without the folders of this machine."""
-    return [
-        f"{key}={Path(value).name if value.startswith(('/', '~')) else value}"
-        for key, _, value in (s.partition("=") for s in settings)
-    ]
+def _named(words: Sequence[str]) -> list[str]:
+    """Settings, or the words of a command, without the folders of this machine."""
+    found = []
+    for word in words:
+        key, equals, value = word.rpartition("=") if "={" not in word else ("", "", word)
+        found.append(f"{key}{equals}{Path(value).name if value.startswith(('/', '~')) else value}")
+    return found
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
