@@ -22,6 +22,8 @@ for variable in ("LAPEL_DEBUG", "RANK", "WORLD_SIZE", "LOCAL_RANK", "FORCE_COLOR
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+from .milvus_server import MilvusServer, why_not  # noqa: E402
+
 if TYPE_CHECKING:
     from lapel.catalogue import Catalogue
 
@@ -30,6 +32,11 @@ hypothesis.settings.register_profile(
     "lapel", deadline=None, max_examples=25, derandomize=True, database=None, print_blob=False
 )
 hypothesis.settings.load_profile("lapel")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of tests that talk to a Milvus server."""
+    config.addinivalue_line("markers", "milvus: needs a Milvus server; `make test` runs these on their own")
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +113,20 @@ def indexed(garments: Catalogue, trained: Path, shared_folder: Path) -> Path:
             index_catalogue(garments, load(trained), index, quiet=True)
             done.touch()
     return index
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[MilvusServer]:
+    """A Milvus server, for tests marked ``milvus``: they run in a network of their own (see ``milvus_server``)."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    server = MilvusServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture
