@@ -44,6 +44,10 @@ class DecodeError(ImageError):
         super().__init__(f"cannot read {name}: {reason}")
 
 
+class BoxError(DecodeError):
+    """The image is fine, the box is not: empty, or outside of the image."""
+
+
 def decode_array(source: Source, box: Box | None = None, torchvision: bool = False) -> Pixels:
     """Read one image: RGB, upright (EXIF orientation applied), transparency on white, first frame.
 
@@ -57,12 +61,13 @@ def decode_array(source: Source, box: Box | None = None, torchvision: bool = Fal
         (H, W, 3) uint8; a view of ``source`` where that is an array already.
 
     Raises:
-        DecodeError: an :class:`lapel.errors.ImageError` whose ``reason`` says what is wrong.
+        DecodeError: an :class:`lapel.errors.ImageError` whose ``reason`` says what is wrong; a ``BoxError`` where that
+            is the box alone.
     """
     try:
         return _crop(_pixels(source, torchvision), box)
     except DecodeError as error:
-        raise DecodeError(error.reason, source) from error.__cause__
+        raise type(error)(error.reason, source) from error.__cause__
     except MemoryError as error:
         raise DecodeError("not enough memory to decode it", source) from error
 
@@ -165,7 +170,7 @@ def _decode_bytes(data: bytes, torchvision: bool) -> Pixels:
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises a dozen types on damaged headers
-        raise DecodeError(_what_is(data)) from error
+        raise DecodeError(what_is(data)) from error
     _check_size(*image.size)
     if image.format in ("JPEG", "MPO") and _cut_short(data, "JPEG"):
         raise DecodeError("truncated")  # a decoder may fill the rest with grey
@@ -252,8 +257,12 @@ def _cut_short(data: bytes, kind: str) -> bool:
     return kind == "GIF" and b"\x3b" not in data[-64:]
 
 
-def _what_is(data: bytes) -> str:
-    """Name what was saved under an image's name."""
+def what_is(data: bytes) -> str:
+    """Name what was saved under an image's name: bytes that cannot be decoded.
+
+    >>> what_is(b"%PDF-1.7")
+    'a PDF document, not an image'
+    """
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")) or b"<html" in head:
         return "an HTML page saved as an image"
@@ -278,14 +287,14 @@ def _crop(image: Pixels, box: Box | None) -> Pixels:
     height, width = image.shape[:2]
     shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
     if len(box) != 4 or not all(math.isfinite(value) for value in box):
-        raise DecodeError(f"box {shown} is not four numbers x1, y1, x2, y2")
+        raise BoxError(f"box {shown} is not four numbers x1, y1, x2, y2")
     if box[2] <= box[0] or box[3] <= box[1]:
-        raise DecodeError(f"box {shown} is empty: x2 must exceed x1, and y2 must exceed y1")
+        raise BoxError(f"box {shown} is empty: x2 must exceed x1, and y2 must exceed y1")
     left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
     right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
     if min(right - left, bottom - top) < MIN_SIDE:
         covered = f"{max(0, right - left)}x{max(0, bottom - top)}"
-        raise DecodeError(
+        raise BoxError(
             f"box {shown} covers {covered} pixels of a {width}x{height} image: nothing to see "
             f"(each side needs {MIN_SIDE} or more)"
         )

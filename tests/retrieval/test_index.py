@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from lapel import Index
 from lapel.errors import RunError, SearchIndexError
 from lapel.retrieval import embedder as embedding
-from lapel.retrieval import snapshot
+from lapel.retrieval.lance_store import LanceStore
+
+from .ways import in_memory, ways
 
 ATTRIBUTES = ("neckline", "pattern", "colour")
 
@@ -28,16 +30,6 @@ def shared(lasting_world: Any) -> Any:
     world.add("041.jpg", "040.jpg", **world.rows["041.jpg"])
     world.index()
     return world
-
-
-def ways(world: Any) -> dict[str, Index]:
-    """The three ways an index is read: mapped snapshot, engine into memory, engine alone."""
-    plain = world.open()
-    memory, engine = world.open(), world.open()
-    store = memory._engine()
-    memory._snapshot = snapshot.Snapshot.load(store, memory.record, memory._state)
-    engine._snapshot = None
-    return {"snapshot": plain, "memory": memory, "engine": engine}
 
 
 def brute_force(world: Any, query: np.ndarray, weights: dict[str, float], names: list[str]) -> list[tuple[str, float]]:
@@ -64,7 +56,7 @@ def test_every_way_equals_brute_force(
     names = [n for n, cells in shared.rows.items() if colour is None or colour in (cells["colour"] or "").split("|")]
     expected = brute_force(shared, query, weights, names)[:k]
     where = None if colour is None else f"colour = '{colour}'"
-    for way, index in ways(shared).items():
+    for way, index in ways(shared.open).items():
         hits = index.search_vector(query, weights, k, where)
         assert [hit.id for hit in hits] == [name for name, _ in expected], way
         np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-6)
@@ -96,7 +88,7 @@ def test_weights_live_in_the_query(shared: Any) -> None:
 
 
 def test_equal_scores_come_in_order_of_id(shared: Any) -> None:
-    for index in ways(shared).values():
+    for index in ways(shared.open).values():
         hits = index.search(shared.photos / "040.jpg", {"neckline": 1}, 2)
         assert [hit.id for hit in hits] == ["040.jpg", "041.jpg"]
         assert hits[0].score == hits[1].score
@@ -104,7 +96,7 @@ def test_equal_scores_come_in_order_of_id(shared: Any) -> None:
 
 
 def test_by_id_leaves_itself_out(shared: Any) -> None:
-    for index in ways(shared).values():
+    for index in ways(shared.open).values():
         hits = index.search_id("040.jpg", k=3)
         assert hits[0].id == "041.jpg"
         assert "040.jpg" not in [hit.id for hit in hits]
@@ -158,7 +150,10 @@ def test_mistakes_in_vectors_and_ids(shared: Any) -> None:
         index.search_vector(np.ones(24))
     with pytest.raises(SearchIndexError, match="finite and not zero"):
         index.search_vector(np.zeros((3, 8)))
-    for way in ways(shared).values():
+    for nonsense in ("abc", 5, [[1, [2]], [3], [4]], [{}, {}, {}]):
+        with pytest.raises(SearchIndexError, match="expected a query of 3 vectors of numbers, found"):
+            index.search_vector(nonsense)
+    for way in ways(shared.open).values():
         with pytest.raises(SearchIndexError, match=r"no image '/abs/x.jpg' in index .*; ids are image paths under"):
             way.get("/abs/x.jpg")
 
@@ -282,9 +277,8 @@ def test_above_the_limit_the_engine_answers(world: Any) -> None:
     assert not index.exact
     assert not list(world.index_path.glob("snapshot*"))
     assert len(index) == 300
-    assert {i.index_type for i in index._engine().table.list_indices()} == {"IvfRq", "BTree"}
-    exact = world.open()
-    exact._snapshot = snapshot.Snapshot.load(exact._engine(), exact.record, exact._state)
+    assert {i.index_type for i in LanceStore.open(world.index_path).table.list_indices()} == {"IvfRq", "BTree"}
+    exact = in_memory(world.open())
     rng = np.random.default_rng(0)
     for weights in ({"neckline": 1}, {"neckline": 1, "colour": -0.5}, None):
         query = rng.normal(size=(3, 8))
@@ -295,7 +289,7 @@ def test_above_the_limit_the_engine_answers(world: Any) -> None:
     assert world.open().search(world.photos / "305.jpg", k=1)[0].id == "305.jpg"
     assert world.index(exact_below=1000).unchanged == 310  # and back
     assert world.open().exact
-    assert world.open()._engine().table.list_indices() == []
+    assert LanceStore.open(world.index_path).table.list_indices() == []
 
 
 def test_answering_needs_neither_engine_nor_deep_learning(shared: Any) -> None:
@@ -303,7 +297,7 @@ def test_answering_needs_neither_engine_nor_deep_learning(shared: Any) -> None:
         "import sys\nfrom lapel import Index\n"
         f"hits = Index.open({str(shared.index_path)!r}).search_id('003.jpg', where=\"colour = 'Red'\")\n"
         "assert len(hits) == 10\n"
-        "print(sorted({'torch', 'lancedb', 'pandas', 'matplotlib'} & set(sys.modules)))"
+        "print(sorted({'torch', 'lancedb', 'matplotlib'} & set(sys.modules)))"  # pandas: pyarrow loads it itself
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

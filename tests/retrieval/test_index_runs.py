@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from lapel import Index
 from lapel.errors import SearchIndexError
-from lapel.retrieval import snapshot
+from lapel.retrieval.gallery import MemoryGallery
+from lapel.retrieval.snapshot import Snapshot
 
 from .two_runs import DIMS, NAMES, index, opened, runs, stored, told
+from .ways import in_memory, ways
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +31,6 @@ def shared(lasting_world: Any) -> Any:
         world.rows[f"0{number}.jpg"]["item"] = "i2"
     index(world)
     return world
-
-
-def ways(world: Any) -> dict[str, Index]:
-    """The three ways an index is read: mapped snapshot, engine into memory, engine alone."""
-    plain, memory, engine = opened(world), opened(world), opened(world)
-    memory._snapshot = snapshot.Snapshot.load(memory._engine(), memory.record, memory._state)
-    engine._snapshot = None
-    return {"snapshot": plain, "memory": memory, "engine": engine}
 
 
 def slow_search(
@@ -92,7 +86,7 @@ def test_every_way_equals_a_slow_float64_search(
     grouped = "item" in weights if group is None else group
     expected = slow_search(shared, query, weights, k, colour, grouped)
     where = None if colour is None else f"colour = '{colour}'"
-    for way, found in ways(shared).items():
+    for way, found in ways(lambda: opened(shared)).items():
         hits = found.search_vector(query, weights, k, where, group)
         assert told(hits) == [(name, others) for name, _, others in expected], way
         np.testing.assert_allclose([hit.score for hit in hits], [score for _, score, _ in expected], atol=1e-6)
@@ -103,7 +97,7 @@ def test_every_way_equals_a_slow_float64_search(
 def test_an_image_of_the_index_is_left_out_of_its_own_results(shared: Any, group: bool | None) -> None:
     query = stored(shared)["004.jpg"]
     expected = slow_search(shared, query, {"item": 1}, 60, None, group is None, without="004.jpg")
-    for way, found in ways(shared).items():
+    for way, found in ways(lambda: opened(shared)).items():
         hits = found.search_id("004.jpg", {"item": 1}, 60, group=group)
         assert told(hits) == [(name, others) for name, _, others in expected], way
 
@@ -113,7 +107,9 @@ def test_what_an_index_says_of_itself(shared: Any) -> None:
     assert (found.attributes, found.dims) == (NAMES, DIMS)
     assert [source.run for source in found.record.sources] == [str(shared.root / name) for name in ("run", "items")]
     assert found.record.width == sum(DIMS)
-    for expected, vectors in ((stored(shared)["007.jpg"], way.vectors("007.jpg")) for way in ways(shared).values()):
+    for expected, vectors in (
+        (stored(shared)["007.jpg"], way.vectors("007.jpg")) for way in ways(lambda: opened(shared)).values()
+    ):
         assert [len(vector) for vector in vectors] == [*DIMS]
         for ours, theirs in zip(vectors, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -145,14 +141,14 @@ def test_only_runs_that_weigh_embed_the_picture(shared: Any) -> None:
 def test_only_blocks_that_weigh_are_compared(shared: Any) -> None:
     """Vectors of another attribute could be anything: what is asked for is found by its own block alone."""
     found = opened(shared)
-    assert found._snapshot is not None
+    assert isinstance(found.gallery, MemoryGallery)
     expected = [hit.id for hit in found.search_id("003.jpg", {"item": 1}, 5, group=False)]
-    whole = found._snapshot
+    whole = found.gallery.snapshot
     poisoned = tuple(
         block if name == "item" else np.full_like(block, np.nan)
         for name, block in zip(NAMES, whole.vectors, strict=True)
     )
-    found._snapshot = snapshot.Snapshot(whole.rows, poisoned, whole.state)
+    found.gallery = MemoryGallery(Snapshot(whole.rows, poisoned))
     query = [None, None, None, whole.vectors[3][3]]
     assert [hit.id for hit in found.search_vector(query, {"item": 1}, 6, group=False)][1:] == expected
 
@@ -162,9 +158,8 @@ def test_the_approximate_engine_groups_too(world: Any) -> None:
     for number, cells in enumerate(world.rows.values()):
         cells["item"] = f"i{number % 5}"  # so that the first 32 rows are of few items
     index(world, exact_below=100, commit_rows=150)
-    found, exact = opened(world), opened(world)
+    found, exact = opened(world), in_memory(opened(world))
     assert not found.exact
-    exact._snapshot = snapshot.Snapshot.load(exact._engine(), exact.record, exact._state)
     generator = np.random.default_rng(0)
     for where in (None, "colour = 'Red'"):
         query = [generator.normal(size=dim) for dim in DIMS]

@@ -20,7 +20,7 @@ import pytest
 from lapel.errors import ImageError, LapelError, SearchIndexError
 from lapel.retrieval import snapshot
 from lapel.retrieval.indexing import index_catalogue
-from lapel.retrieval.store import LanceStore, state
+from lapel.retrieval.lance_store import LanceStore, state
 
 
 def counts(report: Any) -> tuple[int, int, int, int, int, int]:

@@ -1,10 +1,10 @@
-"""One filter, three readings: plain Python, pyarrow on a table and SQL in LanceDB give the same rows."""
+"""One filter, four readings: plain Python, pyarrow on a table, SQL in LanceDB and Milvus give the same rows."""
 
 from __future__ import annotations
 
 import operator
 import re
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from lapel.retrieval.filter_tree import And, Column, Compare, Filter, In, IsNull, Like, Not, Or
 from lapel.retrieval.filters import parse
-from lapel.retrieval.rendering import mask
-from lapel.retrieval.store import LanceStore
+from lapel.retrieval.lance_store import LanceStore
+from lapel.retrieval.milvus_rows import Field, loose
+from lapel.retrieval.milvus_store import MilvusStore
+from lapel.retrieval.rendering import expression, mask
+from lapel.retrieval.store import Store
 
 TEXT, WHOLE = Column("t.ext", "meta_t%2Eext", "text"), Column("Whole", "meta_Whole", "integer")
 NUMBER, TRUTH = Column("number", "meta_number", "number"), Column("truth", "meta_truth", "truth")
@@ -106,14 +109,14 @@ FILTERS = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanceStore, pa.Table]:
+def table() -> pa.Table:
     rng = np.random.default_rng(0)
 
     def column(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([None if rng.random() < 0.2 else values[rng.integers(len(values))] for _ in range(80)], kind)
 
-    lists = [list(rng.choice(WORDS, size, replace=False)) for size in rng.integers(1, 4, 40)]
-    table = pa.table(
+    lists = [list(rng.choice(WORDS, size, replace=False)) for size in rng.integers(0, 4, 40)]
+    return pa.table(
         {
             "id": [str(n) for n in range(80)],
             TEXT.field: column(WORDS, pa.string()),
@@ -121,20 +124,87 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[LanceStore, pa.Tabl
             NUMBER.field: column(NUMBERS, pa.float64()),
             TRUTH.field: column([True, False], pa.bool_()),
             LABELS.field: column(lists, pa.list_(pa.string())),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(np.ones(160, np.float16)), 2),
         }
     )
-    folder: Path = tmp_path_factory.mktemp("store")
-    store = LanceStore.create(folder, table.schema)
-    store.upsert(table)
-    return store, table
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.fixture(
+    scope="module",
+    params=["lance", *(pytest.param(name, marks=pytest.mark.milvus) for name in ("milvus", "milvus, added later"))],
+)
+def store(request: pytest.FixtureRequest, table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    if request.param == "lance":
+        lance = LanceStore.create(tmp_path_factory.mktemp("store"), table.schema)
+        lance.upsert(table)
+        yield lance
+        return
+    uri = request.getfixturevalue("milvus").uri
+    later = request.param != "milvus"
+    milvus = MilvusStore.create(uri, "rendering", table.select(["id", "vector"]).schema if later else table.schema)
+    milvus.reshape(table.schema)
+    milvus.upsert(table)
+    yield MilvusStore.open(uri, "rendering", "Session")
+    milvus.drop()
+
+
+@settings(max_examples=70, deadline=None)
 @given(text=FILTERS)
-def test_three_readings_agree(store: tuple[LanceStore, pa.Table], text: str) -> None:
-    lance, table = store
+def test_readings_agree(store: Store, table: pa.Table, text: str) -> None:
     tree = parse(text, COLUMNS)
     expected = [row["id"] for row in table.to_pylist() if one(row, tree)]
     assert table.filter(pa.array(mask(tree, table)))["id"].to_pylist() == expected
-    found = lance.read(["id"], where=tree)["id"].to_pylist()
+    found = store.read(["id"], where=tree)["id"].to_pylist()
     assert sorted(found, key=int) == expected
+
+
+def placed(*columns: Column, added: bool = False) -> dict[str, Field]:
+    """Where columns lie in a collection: in fields of their own or, if ``added`` later, loose."""
+    kinds = {"labels": pa.list_(pa.string()), "text": pa.string(), "integer": pa.int64()}
+    kinds |= {"number": pa.float64(), "truth": pa.bool_()}
+    fields = {column.field: Field(column.field, kinds[column.kind]) for column in columns}
+    return {name: loose(field, 7) for name, field in fields.items()} if added else fields
+
+
+A = Column("a", "meta_a", "text")
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "exact"),
+    [
+        ("a = 'x'", '(meta_a != "" and meta_a in ["x"])', True),
+        ("a != ''", '(meta_a != "" and meta_a not in ["\\x01"])', True),
+        ("a IS NULL", 'meta_a == ""', True),
+        ("NOT a < 'it''s \"'", 'not ((meta_a != "" and meta_a < "it\'s \\""))', True),
+        ("a LIKE 'x\\_%'", '(meta_a != "" and meta_a >= "x_" and meta_a < "x`")', True),
+        ("a NOT LIKE 'x%'", '(meta_a != "" and not (meta_a >= "x" and meta_a < "y"))', True),
+        ("a LIKE '%'", '(meta_a != "")', True),
+        ("a LIKE 'x%y_'", '(meta_a != "" and meta_a >= "x" and meta_a < "y" and meta_a like "x%y%")', False),
+        ("a NOT LIKE '%y'", 'meta_a != ""', False),
+        ("NOT a LIKE '%y'", "", False),
+        ("a LIKE '%y' OR a = 'x'", '((meta_a != "" and meta_a like "%y") or (meta_a != "" and meta_a in ["x"]))', 0),
+        ("NOT (a LIKE '%y' OR Whole = 1)", "(not ((has_meta_Whole == true and meta_Whole in [1])))", False),
+        ("Whole > -9223372036854775808", "(has_meta_Whole == true and meta_Whole > (-9223372036854775807 - 1))", True),
+        ("number >= 2", "(has_meta_number == true and meta_number >= 2.0)", True),
+        ("truth != true", "(meta_truth != -1 and meta_truth not in [1])", True),
+        ("\"select\" IN ('u', 'v')", 'array_contains_any(label_select, ["u", "v"])', True),
+        ("\"select\" LIKE 'u%'", "array_length(label_select) != 0", False),
+    ],
+)  # fmt: skip
+def test_what_milvus_is_told(where: str, text: str, exact: int) -> None:
+    found = expression(parse(where, [*COLUMNS, A]), placed(*COLUMNS, A))
+    assert (found.text, found.exact) == (text, exact)
+
+
+def test_what_milvus_is_told_of_columns_added_later() -> None:
+    tree = parse("a = 'x' AND Whole IS NULL AND \"select\" = 'v' AND a LIKE '%x'", [*COLUMNS, A])
+    found = expression(tree, placed(*COLUMNS, A, added=True))
+    a, whole, labels = 'more["meta_a_7"]', 'more["meta_Whole_7"]', 'more["label_select_7"]'
+    parts = [f'((exists {a}) and {a} in ["x"])', f"not (exists {whole})"]
+    parts += [f'json_contains_any({labels}, ["v"])', f"((exists {a}))"]
+    assert found == (f"({' and '.join(parts)})", False)
+
+
+def test_older_milvus_knows_no_wildcard_in_front() -> None:
+    found = expression(parse("a LIKE '%y'", [A]), placed(A), likes=False)
+    assert found == ('(meta_a != "")', False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,9 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lapel.errors import SearchIndexError
+from lapel.errors import LapelError, SearchIndexError
 from lapel.retrieval.encoder import QueryEncoder
 from lapel.retrieval.layout import IndexRecord, Source, encoder_path
+from lapel.retrieval.projection import load as load_projections
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Encoder: TypeAlias = Callable[[Sequence[Any]], Floats]
@@ -24,10 +27,12 @@ class Encoders:
         folder: of the index.
         record: of the index.
         runs: where runs are now, if no longer where they were at indexing; each is known by its weights.
-        encoders: in place of the runs, one for each in the record's order: images to (N, A, D) unit vectors.
+        encoders: in place of the runs, one for each in the record's order: images to (N, A, D) unit vectors, which are
+            then projected where the index's are.
 
     Raises:
-        SearchIndexError: a run of ``runs`` is not there or is none of the index's; another number of encoders.
+        SearchIndexError: a run of ``runs`` is not there or is none of the index's; another number of encoders; a file
+            that the vectors were made shorter with is missing or another one.
         RunError: a run of ``runs`` has no weights.
     """
 
@@ -40,15 +45,22 @@ class Encoders:
                 f"index {folder} has vectors of {len(record.sources)} runs, each with an encoder of its own; found "
                 f"{len(encoders)}"
             )
+        self._projections = load_projections(folder, record)
+        self._lock = threading.Lock()  # so that threads that search at once load a run once
         self._loaded: dict[int, Encoder] = dict(enumerate(encoders))
         self._moved: Mapping[int, Path] = {self._known(run): run for run in runs}
 
     def reopened(self, record: IndexRecord) -> Encoders:
         """Return the encoders of the index as it is now, with what is loaded as long as the runs are the same."""
-        if [one.fingerprint for one in record.sources] != [one.fingerprint for one in self.record.sources]:
-            return type(self)(self.folder, record, self.runs)
-        self.record = record
-        return self
+        if [one.made_by for one in record.sources] == [one.made_by for one in self.record.sources]:
+            self.record = record
+            return self
+        runs = []  # of those said to have moved, what is a run of the new index
+        for run in self.runs:
+            with contextlib.suppress(LapelError):
+                self._known(run, *record.sources)
+                runs.append(run)
+        return type(self)(self.folder, record, runs)
 
     def __call__(self, image: Any, weighing: npt.NDArray[np.float64]) -> list[Floats | None]:
         """Embed one image: per attribute (D,), a unit vector; None where no attribute of its run weighs.
@@ -60,16 +72,36 @@ class Encoders:
         vectors: list[Floats | None] = []
         for number, source in enumerate(self.record.sources):
             count = len(source.attributes)
-            if not weighing[len(vectors) : len(vectors) + count].any():
+            if weighing[len(vectors) : len(vectors) + count].any():
+                vectors += list(self._embed(number, [image])[0])
+            else:
                 vectors += [None] * count
-                continue
+        return vectors
+
+    def many(self, images: Sequence[Any]) -> list[tuple[Floats, ...]]:
+        """Embed images, each run all of them in one pass: per image and attribute (D,), unit vectors.
+
+        Raises:
+            SearchIndexError: a run is gone, has other weights than the index was built with, or gives other shapes.
+            ImageError: an image cannot be read.
+        """
+        if not images:
+            return []
+        found = [self._embed(number, images) for number in range(len(self.record.sources))]
+        return [tuple(vector for part in parts for vector in part) for parts in zip(*found, strict=True)]
+
+    def _embed(self, number: int, images: Sequence[Any]) -> Floats:
+        """Embed by one run, loading it where it is not yet: (N, A, D)."""
+        source, projection = self.record.sources[number], self._projections[number]
+        with self._lock:
             if number not in self._loaded:
                 self._loaded[number] = self._load(number)
-            found, wanted = np.asarray(self._loaded[number]([image]), np.float32), (1, count, source.dim)
-            if found.shape != wanted:
-                raise SearchIndexError(f"the encoder gave shape {found.shape}, the index needs {wanted}")
-            vectors += list(found[0])
-        return vectors
+            encoder = self._loaded[number]
+        dim = source.dim if projection is None else projection.matrices.shape[1]
+        found, wanted = np.asarray(encoder(images), np.float32), (len(images), len(source.attributes), dim)
+        if found.shape != wanted:
+            raise SearchIndexError(f"the encoder gave shape {found.shape}, the index needs {wanted}")
+        return found if projection is None else projection(found)
 
     def _load(self, number: int) -> Encoder:
         source, light = self.record.sources[number], encoder_path(self.folder, number)
@@ -84,9 +116,9 @@ class Encoders:
 
         return load(run).embed
 
-    def _known(self, run: Path, source: Source | None = None) -> int:
-        """Return which of the index's runs ``run`` is; raise unless it is there and is one (or ``source``)."""
-        expected = self.record.sources if source is None else (source,)
+    def _known(self, run: Path, *sources: Source) -> int:
+        """Return which of ``sources`` the run is, by default of the index's; raise unless it is there and is one."""
+        expected = sources or self.record.sources
         if not run.is_dir():
             raise SearchIndexError(
                 f"index {self.folder} was built with {_runs(expected)}; expected it at {run}, which is not there. "
@@ -97,7 +129,7 @@ class Encoders:
         found = stored_fingerprint(run)
         if all(one.fingerprint != found for one in expected):
             raise SearchIndexError(mismatch(self.folder, expected, run, found))
-        return [one.fingerprint for one in self.record.sources].index(found)
+        return [one.fingerprint for one in expected].index(found)
 
 
 def mismatch(folder: Path, expected: Sequence[Source], run: Path | str, fingerprint: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Entry:
         item: the product it shows, if known.
         metadata: column -> value; None where missing.
         labels: attribute -> values; attributes without a label are left out.
+        box: of the garment, x1, y1, x2, y2 in pixels of the upright image; None where the catalogue has none.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Entry:
     item: str | None
     metadata: dict[str, object]
     labels: dict[str, tuple[str, ...]]
+    box: tuple[float, ...] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,20 @@ class Hit(Entry):
     score: float
     scores: dict[str, float]
     others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of results.
+
+    Attributes:
+        hits: best first; equal scores in order of id.
+        similarities: per hit its score over the sum of the weights' sizes, from -1 to 1: what ``threshold`` is held to.
+        left: whether more follow.
+        weights: attribute -> weight that the query has in it, all attributes; 0 where it is not asked by.
+    """
+
+    hits: list[Hit]
+    similarities: list[float]
+    left: bool
+    weights: dict[str, float]

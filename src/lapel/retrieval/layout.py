@@ -4,15 +4,19 @@
 
     INDEX/
       index.json              which runs and catalogue, attributes, sizes (this module)
-      images.lance/           the table (store.py)
+      images.lance/           the table (lance_store.py), unless the record names a server that has it (milvus_store.py)
       snapshot.json, .npy, .arrow   the same rows laid out for exact search without an engine (snapshot.py)
       query.onnx              the run's model, for embedding query images without torch (encoder.py);
                               of a second run query-2.onnx, and so on
+      projection.safetensors  what makes the run's vectors shorter, if they are (projection.py); of a second run
+                              projection-2.safetensors, and so on
+      kept/                   images that came one by one rather than with a catalogue (kept.py)
 
 Table columns: ``id`` (the image path, with its box where one image has several), ``hash`` (of what the
-vectors depend on), ``row_hash`` (of the rest), ``image``, ``item``, ``split``, ``domain``, ``meta_NAME`` per
-metadata column, ``label_NAME`` (list of text) per attribute of the catalogue, and ``vector``: the unit vectors
-of all attributes of all runs one after the other, float16. Those of one run have one size, runs may differ.
+vectors depend on), ``row_hash`` (of the rest), ``image`` (its path in the catalogue, or kept://...), ``item``,
+``split``, ``domain``, ``box`` (text, four numbers), ``meta_NAME`` per metadata column, ``label_NAME`` (list of
+text) per attribute of the catalogue, and ``vector``: the unit vectors of all attributes of all runs one after
+the other, float16. Those of one run have one size, runs may differ.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,17 +33,19 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from lapel import archives
-from lapel.errors import SearchIndexError
+from lapel.errors import SearchIndexError, unknown
 from lapel.files import atomic_write
 from lapel.retrieval.filter_tree import Column, Kind
 
 FORMAT = "lapel-index"
 VERSION = 2
 READS = (1, VERSION)  # version 1 knew one run, told by the fields of ``Source`` in the record itself
+ENGINES = ("lance", "milvus")  # the first: of a record that names none
 EXACT_BELOW = 100_000
 RECORD = "index.json"
 LOCK = ".lock"
 FIXED = ("image", "item", "split", "domain")
+BOX = "box"
 META, LABEL = "meta_", "label_"
 ITEM = "item"  # the one attribute of an item run
 
@@ -52,13 +58,20 @@ class Source:
         run: its folder.
         fingerprint: SHA-256 over its weights and the settings that decide an embedding.
         attributes: what it embeds, in the order of the vectors; an item run: ``item``.
-        dim: numbers per vector.
+        dim: numbers per vector, as the index has them.
+        projection: SHA-256 of the file that its vectors were made shorter with; "" where they are not.
     """
 
     run: str
     fingerprint: str
     attributes: tuple[str, ...]
     dim: int
+    projection: str = ""
+
+    @property
+    def made_by(self) -> str:
+        """Name what its vectors come from: only those of one name compare."""
+        return f"{self.fingerprint}+{self.projection}" if self.projection else self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -69,9 +82,12 @@ class IndexRecord:
         sources: the runs the vectors come from, in the order of the vectors.
         catalogue: name of the catalogue.
         root: folder that relative image paths start from.
-        exact_below: up to this many rows are searched exactly, more with an approximate index.
+        exact_below: up to this many rows are searched exactly, more with an approximate index; -1: however few.
         complete: whether the last indexing reached its end.
         count: rows at that time.
+        engine: what holds the rows.
+        uri: address of the server that does; "" for LanceDB, whose table lies in the folder.
+        collection: its name there; "" for LanceDB.
     """
 
     sources: tuple[Source, ...]
@@ -80,6 +96,9 @@ class IndexRecord:
     exact_below: int = EXACT_BELOW
     complete: bool = False
     count: int = 0
+    engine: str = ENGINES[0]
+    uri: str = ""
+    collection: str = ""
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -140,10 +159,14 @@ class IndexRecord:
                     one["fingerprint"],
                     tuple(map(str, one["attributes"])),
                     int(one["dim"]),
+                    str(one.get("projection", "")),
                 )
                 for one in told
             )
+            data = {"engine": ENGINES[0], "uri": "", "collection": "", **data}
             rest = {field.name: data[field.name] for field in fields(cls) if field.name not in ("sources", "root")}
+            if rest["engine"] not in ENGINES:
+                raise ValueError(unknown("engine", rest["engine"], ENGINES))
             return cls(sources, root=_whereabouts(folder, data, "root"), **rest)
         except (KeyError, TypeError, ValueError) as error:
             raise SearchIndexError(f"{path} is altered or incomplete ({error!r}); index into a new folder") from error
@@ -173,6 +196,20 @@ def encode(name: str) -> str:
     'size%2Eeu'
     """
     return re.sub(r"[%.`\x00-\x1f]", lambda match: f"%{ord(match.group()):02X}", name)
+
+
+def write_box(box: Sequence[float] | None) -> str | None:
+    """Return a box as its column holds it: ``x1 y1 x2 y2`` in pixels of the upright image.
+
+    >>> write_box((0.0, 12.5, 300.0, 400.0))
+    '0 12.5 300 400'
+    """
+    return None if box is None else " ".join(f"{value:.10g}" for value in box)
+
+
+def read_box(cell: str | None) -> tuple[float, ...] | None:
+    """Return the box of a row; None where it has none, or its index was made before there was such a column."""
+    return None if cell is None else tuple(map(float, cell.split()))
 
 
 def columns_of(schema: pa.Schema) -> dict[str, Column]:

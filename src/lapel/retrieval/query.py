@@ -23,6 +23,14 @@ def weigh(weights: Weights, attributes: Sequence[str]) -> Doubles:
     Raises:
         SearchIndexError: an unknown attribute, a weight that is no finite number, or no weight but 0.
     """
+    weighing = numbers(weights, attributes)
+    if not weighing.any():
+        raise SearchIndexError("every weight is zero, so nothing can be ranked: give one that is not")
+    return weighing
+
+
+def numbers(weights: Weights, attributes: Sequence[str]) -> Doubles:
+    """The same, also where all are 0."""
     if weights is None:
         return np.ones(len(attributes))
     for name, weight in weights.items():
@@ -32,19 +40,33 @@ def weigh(weights: Weights, attributes: Sequence[str]) -> Doubles:
         number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight):
             raise SearchIndexError(f"expected the weight of {name!r} as a number, found {weight!r}")
-    weighing = np.array([weights.get(name, 0) for name in attributes], np.float64)
-    if not weighing.any():
-        raise SearchIndexError("every weight is zero, so nothing can be ranked: give one that is not")
-    return weighing
+    return np.array([weights.get(name, 0) for name in attributes], np.float64)
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Raise SearchIndexError unless a setting is a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SearchIndexError(f"expected {name} as a whole number of at least {least}, found {value!r}")
+
+
+def similarity(name: str, value: object) -> None:
+    """Raise SearchIndexError unless a setting is None or a number from -1 to 1."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if value is not None and not (number and -1 <= value <= 1):  # type: ignore[operator]
+        raise SearchIndexError(f"expected {name} as a number from -1 to 1, found {value!r}")
 
 
 def unit(query: Any, dims: Sequence[int], weighing: Doubles) -> Asked:
     """Bring a query's vectors, one of ``dims`` numbers per attribute or None, to length one in float64.
 
     Raises:
-        SearchIndexError: other shapes, a vector of length 0 or that is not finite, or none where the weight is not 0.
+        SearchIndexError: no numbers, other shapes, a vector of length 0 or that is not finite, or none where the
+            weight is not 0.
     """
-    asked = [None if each is None else np.asarray(each, np.float64) for each in query]
+    try:
+        asked = [None if each is None else np.asarray(each, np.float64) for each in query]
+    except (TypeError, ValueError) as error:
+        raise SearchIndexError(f"expected a query of {len(dims)} vectors of numbers, found {query!r:.80}") from error
     wanted = [(dim,) for dim in dims]
     found = [want if each is None else each.shape for each, want in zip(asked, wanted, strict=False)]
     if len(asked) != len(wanted) or found != wanted:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from lapel.catalogue import Catalogue
 from lapel.columns import wide_labels
 from lapel.errors import ImageError, SearchIndexError
 from lapel.progress import track
-from lapel.retrieval.layout import FIXED, LABEL, META, encode
+from lapel.retrieval.kept import SCHEME, is_kept
+from lapel.retrieval.layout import BOX, FIXED, LABEL, META, encode, write_box
 
 
 def content_hashes(catalogue: Catalogue, allowed: int, quiet: bool) -> list[str | None]:
@@ -26,10 +28,9 @@ def content_hashes(catalogue: Catalogue, allowed: int, quiet: bool) -> list[str 
 
     def content(job: tuple[Path, Any]) -> str | None:
         try:
-            digest = sha256(job[0])
+            return content_hash(sha256(job[0]), job[1])
         except OSError:
             return None
-        return digest if job[1] is None else hashlib.sha256(f"{digest} {list(job[1])}".encode()).hexdigest()
 
     paths = catalogue.paths()
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
@@ -45,9 +46,20 @@ def content_hashes(catalogue: Catalogue, allowed: int, quiet: bool) -> list[str 
     return hashes
 
 
+def content_hash(digest: str, box: Sequence[float] | None) -> str:
+    """Hash the SHA-256 of an image's bytes together with its box."""
+    return digest if box is None else hashlib.sha256(f"{digest} {list(box)}".encode()).hexdigest()
+
+
 def row_ids(catalogue: Catalogue) -> list[str]:
     """Key of every row: the image path, and the box where one image is listed with several."""
     images: list[str] = catalogue.images["image"].to_pylist()
+    ours = next((image for image in images if is_kept(image)), None)
+    if ours is not None:
+        raise SearchIndexError(
+            f"catalogue {catalogue.name!r} lists image {ours!r}; paths that begin with {SCHEME} are those of images "
+            "that an index keeps itself: give it another name"
+        )
     several = {image for image, count in Counter(images).items() if count > 1}
     ids = [
         image if image not in several else f"{image}#{','.join(f'{v:g}' for v in box)}" if box else f"{image}#"
@@ -63,18 +75,64 @@ def row_ids(catalogue: Catalogue) -> list[str]:
     return ids
 
 
-def row_table(catalogue: Catalogue, ids: list[str]) -> pa.Table:
-    """Every column of the index but ``hash`` and ``vector``, in the catalogue's order."""
+def row_table(catalogue: Catalogue, ids: list[str], beside: pa.Table | None = None) -> pa.Table:
+    """Every column of the index but ``hash`` and ``vector``, in the catalogue's order.
+
+    Args:
+        catalogue: the images.
+        ids: their keys.
+        beside: rows that stay in the index though they are not of the catalogue. The columns that they have something
+            in are there too, and a column of both has a type that holds what is in either.
+    """
     columns: dict[str, Any] = {name: catalogue.images[name].cast(pa.string()) for name in FIXED}
+    columns[BOX] = pa.array(map(write_box, catalogue.boxes()), pa.string())
     columns |= {META + encode(name): _plain(catalogue.images[name]) for name in catalogue.metadata}
     labels = wide_labels(catalogue.labels, catalogue.attributes, len(catalogue))
     columns |= {LABEL + encode(name): column for name, column in labels.items()}
-    # Missing cells stay out of the hash, so a new column changes only the rows that have something in it.
-    batches = pa.table(columns).to_batches(max_chunksize=10_000)  # as Python objects, all rows would fill the memory
-    cells = (row for batch in batches for row in batch.to_pylist())
-    contents = ({key: cell for key, cell in row.items() if cell is not None} for row in cells)
-    hashes = [hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:32] for row in contents]
-    return pa.table({"id": pa.array(ids, pa.string()), "row_hash": pa.array(hashes, pa.string()), **columns})
+    for name, kind in {} if beside is None else filled(beside).items():
+        if name.startswith((META, LABEL)):
+            own = columns.get(name, pa.nulls(len(ids), kind))
+            columns[name] = retyped(own, wider(own.type, kind))
+    return hashed(ids, pa.table(columns))
+
+
+def hashed(ids: Sequence[str], cells: pa.Table) -> pa.Table:
+    """Put the columns ``id`` and ``row_hash`` before those of ``FIXED``, ``BOX``, metadata and labels."""
+    batches = cells.to_batches(max_chunksize=10_000)  # as Python objects, all rows would fill the memory
+    rows = (row for batch in batches for row in batch.to_pylist())
+    keys = [pa.array(ids, pa.string()), pa.array(map(row_hash, rows), pa.string())]
+    return pa.table([*keys, *cells.columns], names=["id", "row_hash", *cells.column_names])
+
+
+def row_hash(cells: Mapping[str, Any]) -> str:
+    """Hash a row's cells by field; missing ones stay out, so a new column changes only rows with something in it."""
+    present = {field: cell for field, cell in cells.items() if cell is not None}
+    return hashlib.sha256(json.dumps(present, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def filled(rows: pa.Table) -> dict[str, pa.DataType]:
+    """Names and types of the columns that hold something."""
+    return {field.name: field.type for field in rows.schema if rows[field.name].null_count < rows.num_rows}
+
+
+def wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the type of metadata that holds what either of two does: float64 for any numbers, else text."""
+    if one == other:
+        return one
+    return pa.float64() if {one, other} == {pa.int64(), pa.float64()} else pa.string()
+
+
+def retyped(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Return metadata in a type that is wider; numbers become text as people write them: 12, 12.5, true."""
+    if column.type == kind or kind != pa.string():
+        return column.cast(kind)
+    return pa.chunked_array([[None if cell is None else _written(cell) for cell in column.to_pylist()]], kind)
+
+
+def _written(cell: object) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.15g}"
+    return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -31,16 +31,20 @@ class Index:
     """The index folder to make or to bring up to date."""
     max_failed: float = 0.05
     """The share of images that may be unreadable; they are listed. More than that stops the job."""
+    engine: Annotated[str | None, hint("lance|milvus: without it: milvus if there is --uri, else lance")] = None
+    """What is to hold the rows of a new index: LanceDB in the folder, or a Milvus server."""
+    uri: Annotated[str | None, hint("URI: such as http://milvus.local:19530")] = None
+    """Address of the Milvus server. It is shown what LAPEL_MILVUS_TOKEN says: a token, or user:password."""
     quiet: bool = False
     """Show no progress."""
 
     def execute(self) -> int:
         """Index, and print what changed."""
+        if not self.run:
+            raise SearchIndexError("expected --run RUN, the run folder whose model embeds the images")
         from lapel.catalogue import Catalogue
         from lapel.runs import read_config
 
-        if not self.run:
-            raise SearchIndexError("expected --run RUN, the run folder whose model embeds the images")
         # Cheap checks before the seconds that torch takes to load.
         also = dict.fromkeys(name for run in self.run for name in read_config(run).attributes)
         catalogue = Catalogue.read(self.catalogue, also=tuple(also))
@@ -48,7 +52,15 @@ class Index:
         from lapel.retrieval.indexing import index_catalogue
 
         embedders = [load(run) for run in self.run]
-        report = index_catalogue(catalogue, embedders, self.to, max_failed=self.max_failed, quiet=self.quiet)
+        report = index_catalogue(
+            catalogue,
+            embedders,
+            self.to,
+            max_failed=self.max_failed,
+            quiet=self.quiet,
+            engine=self.engine,
+            uri=self.uri,
+        )
         names = ("added", "changed", "updated", "removed", "unchanged")
         print(", ".join(f"{name} {getattr(report, name)}" for name in names), end="")
         print(f", skipped {len(report.skipped)}")
