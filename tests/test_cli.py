@@ -20,7 +20,7 @@ import pytest
 
 from lapel import __version__, cli
 from lapel.errors import ImageError, LapelError, RecipeError
-from lapel.verbs import data, find, learn
+from lapel.verbs import data, find, learn, serve
 
 Shown = pytest.CaptureFixture[str]
 HEAVY = ("torch", "torchvision", "timm", "lancedb", "pyarrow", "matplotlib", "pandas", "numpy", "scipy")
@@ -184,7 +184,7 @@ def test_a_filter_is_one_word_of_the_shell() -> None:
 @pytest.mark.parametrize(
     ("line", "shows"),
     [
-        ("", ["data", "train", "evaluate", "index", "search", "demo"]),
+        ("", ["data", "train", "evaluate", "index", "search", "copies", "move", "compress", "serve", "demo"]),
         ("data", ["check", "import", "render"]),
         ("data check", ["PATH", "--json"]),
         ("data import", ["FORMAT", "ROOT", "street2shop", "--to DIR", "--variant NAME", "--skip-faulty"]),
@@ -193,6 +193,7 @@ def test_a_filter_is_one_word_of_the_shell() -> None:
         ("evaluate", ["RUN", "--catalogue", "--split", "--json FILE"]),
         ("index", ["CATALOGUE", "--run RUN", "--to INDEX", "--max-failed"]),
         ("search", ["INDEX", "IMAGE", "--attribute", "NAME[=WEIGHT]", "--where", "--top", "--sheet"]),
+        ("serve", ["INDEX", "NAME=FOLDER", "--host", "--port", "--token-file FILE", "LAPEL_TOKEN", "--no-open"]),
         ("demo", ["--to DIR"]),
     ],
 )
@@ -206,7 +207,17 @@ def test_help(line: str, shows: list[str], capsys: Shown) -> None:
     assert shown.err == ""
 
 
-VERBS = (data.Check, data.Import, data.Render, learn.Train, learn.Evaluate, find.Index, find.Search, cli.Demo)
+VERBS = (
+    data.Check,
+    data.Import,
+    data.Render,
+    learn.Train,
+    learn.Evaluate,
+    find.Index,
+    find.Search,
+    serve.Serve,
+    cli.Demo,
+)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -239,7 +250,11 @@ def test_version(option: str, capsys: Shown) -> None:
     [
         ("trian agman", "unknown verb 'trian'; did you mean 'train'?"),
         ("Search shop a.jpg", "unknown verb 'Search'; did you mean 'search'?"),
-        ("xyz", "unknown verb 'xyz'. Known: data, train, evaluate, report, reproduce, index, search, demo"),
+        (
+            "xyz",
+            "unknown verb 'xyz'. Known: data, train, evaluate, report, reproduce, index, search, copies, move, "
+            "compress, serve, demo",
+        ),
         ("data chekc x.csv", "unknown data verb 'chekc'; did you mean 'check'? Known: check, import, render"),
         (
             "search shop a.jpg --attribute neckline=much",
@@ -356,7 +371,7 @@ def test_index_reports_what_it_did(calls: Calls, capsys: Shown) -> None:
     calls.put("lapel.retrieval.embedder", "load", embedder)
     calls.put("lapel.retrieval.indexing", "index_catalogue", report)
     assert cli.main(["index", "c.csv", "--run", "r", "--to", "my shop"]) == 0
-    options = {"max_failed": 0.05, "quiet": False}
+    options = {"max_failed": 0.05, "quiet": False, "engine": None, "uri": None}
     assert calls.made[-1] == ((catalogue, [embedder], Path("my shop")), options)
     shown = capsys.readouterr()
     assert shown.out == "added 5, changed 1, updated 3, removed 2, unchanged 7, skipped 1\n"

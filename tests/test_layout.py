@@ -60,6 +60,8 @@ HEAVY = {
     "lightning",
     "lightning_fabric",
     "scipy",
+    "pymilvus",
+    "ray",
 }
 LIGHT = (
     "",
@@ -79,7 +81,7 @@ LIGHT = (
     "evaluation.prediction",
     "evaluation.instances",
 )
-LIGHT_ROOMS = ("retrieval", "datasets", "standins")
+LIGHT_ROOMS = ("retrieval", "datasets", "standins", "serve", "client")
 
 
 def module_name(path: Path) -> str:

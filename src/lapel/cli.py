@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
 
 import tyro
 from tyro.conf import arg, subcommand
@@ -21,11 +21,15 @@ from lapel import __version__
 from lapel.errors import LapelError, unknown
 from lapel.shell import fail, message_of
 from lapel.verbs import data
+from lapel.verbs.compress import Compress
+from lapel.verbs.copies import Copies
 from lapel.verbs.data import Data
 from lapel.verbs.find import Index, Search
 from lapel.verbs.learn import Evaluate, Train
+from lapel.verbs.move import Move
 from lapel.verbs.report import Report
 from lapel.verbs.reproduce import Reproduce
+from lapel.verbs.serve import Serve
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,26 @@ Verb = (
     | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Index, subcommand("index")]
     | Annotated[Search, subcommand("search")]
+    | Annotated[Copies, subcommand("copies")]
+    | Annotated[Move, subcommand("move")]
+    | Annotated[Compress, subcommand("compress")]
+    | Annotated[Serve, subcommand("serve")]
     | Annotated[Demo, subcommand("demo")]
 )
-VERBS = ("data", "train", "evaluate", "report", "reproduce", "index", "search", "demo")
+VERBS = (
+    *("data", "train", "evaluate", "report", "reproduce"),
+    *("index", "search", "copies", "move", "compress", "serve", "demo"),
+)
 
 
-def parse(argv: list[str]) -> Data | Train | Evaluate | Report | Reproduce | Index | Search | Demo:
+class Executable(Protocol):
+    """A verb with its options."""
+
+    def execute(self) -> int:
+        """Do it, and return the exit status."""
+
+
+def parse(argv: list[str]) -> Executable:
     """Return the verb that a command line asks for, without running it.
 
     Raises:
@@ -70,9 +88,9 @@ def parse(argv: list[str]) -> Data | Train | Evaluate | Report | Reproduce | Ind
     asked = argv[1 if before else 0 :][:1]
     if asked and not asked[0].startswith("-") and asked[0] not in known:
         raise LapelError(unknown(f"{before}verb", asked[0], known))
-    description = "Find garments by attribute: train, measure, index and search."
+    description = "Find garments by attribute: train, measure, index, search and serve."
     verb = tyro.cli(cast(Any, Verb), prog="lapel", description=description, args=argv, config=options)
-    return cast("Data | Train | Evaluate | Report | Reproduce | Index | Search | Demo", verb)
+    return cast(Executable, verb)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

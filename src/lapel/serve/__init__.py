@@ -1,0 +1,1 @@
+"""Lapel as a service: an HTTP API over indexes, and the page that people search with."""
