@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from lapel.catalogue import Catalogue
 from lapel.errors import LapelError, SearchIndexError
+from lapel.retrieval.index import Index
 from lapel.retrieval.lance_store import state as table_version
 from lapel.retrieval.layout import IndexRecord
 from lapel.retrieval.store import EngineUnavailable
@@ -91,6 +93,16 @@ def test_a_write_is_taken_up(own_shop: Shop) -> None:
     assert after.version.version != before.version.version
     assert after.encoding is before.encoding  # the runs are the same: nothing is loaded again
     assert before.index.search_id(own_shop.images[44], k=3)  # a request that began before goes on
+
+
+def test_vectors_of_another_projection_are_known_apart(own_shop: Shop) -> None:
+    """A compressed index has its run's fingerprint, and must not be given query vectors of the full length."""
+    shown = opened(own_shop).get()
+    first, *rest = shown.sources
+    record = replace(shown.index.record, sources=(replace(first, projection="a" * 64), *rest))
+    compressed = Opened(shown.name, cast(Index, SimpleNamespace(record=record)), shown.encoding)
+    assert compressed.fingerprints[0] != shown.fingerprints[0]
+    assert compressed.fingerprints[1:] == shown.fingerprints[1:]
 
 
 def test_a_folder_replaced_by_one_of_other_runs(own_shop: Shop) -> None:
